@@ -11,6 +11,7 @@
 //!   jobs/<job>/embed.json  embed-*.jsonl   which jobs made them, and the texts that those are asked
 //!   jobs/<job>/urgent  uncached    numbers of items that go to the sync lane; that stay out of the cache
 //!   jobs/<job>/order               the order of sending, where it is not that of the source
+//!   jobs/<job>/beginnings          what of its prompt an item shares with others, where that is marked for a prompt cache
 //!   jobs/<job>/batches/<sub>/      unified.jsonl input.jsonl output.jsonl errors.jsonl results.jsonl
 //!   cache/<job>.keys               sorted keys of a finished job's good answers
 //!   pilots/<job>/                  the sample of a pilot, which jobs of its own answer, and what it was asked for
@@ -73,6 +74,11 @@ impl JobDir {
     #[must_use]
     pub(crate) fn order(&self) -> PathBuf {
         self.0.join("order")
+    }
+
+    #[must_use]
+    pub(crate) fn beginnings(&self) -> PathBuf {
+        self.0.join("beginnings")
     }
 
     #[must_use]

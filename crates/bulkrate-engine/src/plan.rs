@@ -192,4 +192,14 @@ pub struct OrderShare {
     /// its prices.
     pub costs: Option<[f64; 3]>,
     pub hit_rates: [f64; 3],
+    /// What rows share behind a column, where calls mark that for a provider that keeps nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marked: Option<MarkedShare>,
+}
+
+/// Rows that share the beginning of their prompts with others, and how many such beginnings there are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MarkedShare {
+    pub rows: u64,
+    pub beginnings: u64,
 }

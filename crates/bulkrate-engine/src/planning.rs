@@ -21,7 +21,7 @@ use self::quotes::{How, quoted};
 pub(crate) use self::quotes::{quote, quote_plain, too_dear};
 pub(crate) use self::stand_ins::{cost_at, no_way};
 use bulkrate_core::lane::Lane;
-use bulkrate_core::order::{Factor, HIT_RATES};
+use bulkrate_core::order::{Factor, HIT_RATES, Sharing};
 use bulkrate_core::pace::BatchCurve;
 use bulkrate_core::price::bound::Writes;
 use bulkrate_core::price::{Forecast, Ratios};
@@ -30,7 +30,7 @@ use bulkrate_store::Spent;
 use crate::EngineError;
 use crate::deployment::{Deployment, Route};
 use crate::exact::ModelCount;
-use crate::plan::{ModelPlan, OrderPlan, OrderShare, Plan};
+use crate::plan::{MarkedShare, ModelPlan, OrderPlan, OrderShare, Plan};
 use crate::prepare::{Checkpoint, ModelStats, Stats};
 use crate::spec::{JobSpec, SendBy};
 use crate::strong::{Strong, naive_at, naive_model};
@@ -133,13 +133,24 @@ fn order(facts: &Facts<'_>, lane: Lane) -> Option<OrderPlan> {
         let why = "the source was read before this order was asked for".to_owned();
         return Some(OrderPlan { by_prefix: false, why: Some(why), models: Vec::new() });
     };
+    // Neither batches nor bundles have a second mark.
+    let marks = lane != Lane::Batch && facts.spec.request.bundle.is_none();
     let share = |stats: &ModelStats| {
         let found = facts.deployments.iter().find(|found| found.pinned == stats.model)?;
         let (as_is, most) = stats.shared.shares();
+        let begun = &ordered.begun;
         let ordered = if ordered.by_prefix { most } else { as_is };
         let factor = found.row.rates(lane).and_then(|rates| Factor::of(&rates.base, Writes::Short));
+        let (model, hit_rates) = (stats.model.clone(), HIT_RATES);
+        if let Some(begun) = begun.iter().find(|begun| begun.model == stats.model) {
+            let Sharing { rows, beginnings, .. } = begun.sharing;
+            let costs = factor.filter(|_| marks);
+            let costs = costs.map(|factor| begun.sharing.costs(factor, stats.shared.bytes));
+            let marked = marks.then_some(MarkedShare { rows, beginnings });
+            return Some(OrderShare { model, as_is, ordered, costs, hit_rates, marked });
+        }
         let costs = factor.map(|factor| HIT_RATES.map(|hits| factor.cost(ordered, hits)));
-        Some(OrderShare { model: stats.model.clone(), as_is, ordered, costs, hit_rates: HIT_RATES })
+        Some(OrderShare { model, as_is, ordered, costs, hit_rates, marked: None })
     };
     let known = facts.checkpoint.stats.models.iter().filter(|stats| stats.shared.bytes > 0);
     let models = known.filter_map(share).collect();

@@ -79,7 +79,14 @@ fn main() -> Result<(), Failed> {
 /// The field in each lane, marked for the prompt cache and with log-probabilities where that is possible.
 fn print_field(provider: &dyn Provider, service: &str, field: &Field, model: &str) -> Result<(), Failed> {
     let wire = provider.wire();
-    let plain = WireOptions { lane: Lane::Sync, model, max_tokens: None, mark: None, alternatives: None };
+    let plain = WireOptions {
+        lane: Lane::Sync,
+        model,
+        max_tokens: None,
+        mark: None,
+        second: None,
+        alternatives: None,
+    };
     let mut ways = Vec::new();
     if provider.calls().is_some() {
         ways.push(plain);
@@ -92,6 +99,7 @@ fn print_field(provider: &dyn Provider, service: &str, field: &Field, model: &st
     }
     if wire.marks(Lane::Sync, model).is_some() {
         ways.extend([Ttl::FiveMinutes, Ttl::Hour].map(|ttl| WireOptions { mark: Some(ttl), ..plain }));
+        ways.push(WireOptions { mark: Some(Ttl::Hour), second: Some(1), ..plain });
     }
     let reasoning = field.request.generation_config.reasoning;
     let tells = field.request.kind == Kind::Chat && wire.tells_no_logprobs(model, reasoning).is_none();

@@ -93,6 +93,9 @@ pub struct WireOptions<'a> {
     /// For how long the provider is to keep what stands before the last turn, where its wire has marks for that and the request
     /// sets none of its own.
     pub mark: Option<Ttl>,
+    /// Bytes of the text of the last turn that others begin with too, where the provider is to keep that as well, for five minutes: it goes
+    /// out as two blocks of text.
+    pub second: Option<u32>,
     /// The log-probabilities of the answer's tokens are asked for, with those of so many that were likely in the place of each.
     pub alternatives: Option<u8>,
 }

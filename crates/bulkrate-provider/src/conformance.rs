@@ -97,7 +97,7 @@ impl Suite<'_> {
         let mut body = Vec::new();
         let written = self.provider.wire().encode(
             &request,
-            WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None },
+            WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None },
             &mut body,
         );
         written.or_else(|error| broken("a plain request can be written", error))?;

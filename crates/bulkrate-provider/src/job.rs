@@ -31,6 +31,13 @@ impl<'r, F> Job<'r, F> {
         all.filter(|text| !text.trim().is_empty()).collect()
     }
 
+    /// The text of the last turn in two, where what others begin with too is marked. Each says something: a block of nothing is refused.
+    pub(crate) fn halves(&self) -> Option<[&'r str; 2]> {
+        let Content::Text(text) = &self.split().1.last()?.content else { return None };
+        let (shared, own) = text.split_at_checked(self.options.second? as usize)?;
+        [shared, own].iter().all(|half| !half.trim().is_empty()).then_some([shared, own])
+    }
+
     /// Whether any part of any message is so.
     pub(crate) fn has_part(&self, is: fn(&Part<'_>) -> bool) -> bool {
         let holds =

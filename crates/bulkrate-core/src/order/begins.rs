@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Factor;
 use super::prefix::Digest;
+use super::{Factor, HIT_RATES};
 use crate::price::estimate::prompt_tokens;
 
 /// So many ends are looked at: what is shared stands first.
@@ -113,6 +113,16 @@ pub struct Sharing {
 }
 
 impl Sharing {
+    /// What the input of `bytes` costs as a share of its price without a cache, where so many of those that others have written for
+    /// find it ([`HIT_RATES`]).
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a share for people")]
+    pub fn costs(&self, factor: Factor, bytes: u64) -> [f64; 3] {
+        let marked = (self.read + self.written).max(1);
+        let shared = marked as f64 / bytes.max(marked) as f64;
+        HIT_RATES.map(|hits| factor.cost(shared, hits * self.read as f64 / marked as f64))
+    }
+
     /// What is saved, in bytes of plain input; more than nothing where rows share at least `1 / (1 - break-even)` each.
     #[allow(clippy::cast_precision_loss, reason = "a sum for a choice")]
     fn saves(&self, factor: Factor) -> f64 {
@@ -220,6 +230,17 @@ mod tests {
         let deep: Vec<Ends> = (0..100).map(within).collect();
         assert_eq!(counted(&deep[..20]).best(SHORT).unwrap().0, 0, "each document once");
         assert_eq!(counted(&deep).best(SHORT).unwrap().1.beginnings, 20);
+    }
+
+    #[test]
+    fn costs_are_those_of_the_table() {
+        // Questions of 60 tokens to a document of 6,000 behind 300, k to each.
+        for (k, want) in [(2, [1.25, 1.08, 0.74]), (5, [1.25, 0.97, 0.43]), (10, [1.25, 0.94, 0.33])] {
+            let sharing =
+                Sharing { rows: k * 9, beginnings: 9, written: 9 * 6_300, read: 9 * 6_300 * (k - 1) };
+            let costs = sharing.costs(SHORT, k * 9 * 6_360);
+            assert!(costs.iter().zip(want).all(|(got, want)| (got - want).abs() < 0.006), "{k}: {costs:?}");
+        }
     }
 
     #[test]

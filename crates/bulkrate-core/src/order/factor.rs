@@ -90,7 +90,7 @@ pub enum Verdict {
 /// Why items are sent in the order of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The provider caches what is marked alone, and rows share nothing that is.
+    /// The provider caches what is marked alone, and some rows share nothing that is worth a mark.
     Marked,
     /// The model has no price for cached input.
     NoPrice,
@@ -107,7 +107,7 @@ impl Reason {
     pub fn text(self) -> &'static str {
         match self {
             Self::Marked => {
-                "the provider caches only what a request marks, and that is the same for all rows"
+                "the provider caches only what a request marks: no column ends a beginning that rows share and that is long enough"
             }
             Self::NoPrice => "the model has no price of its own for cached input",
             Self::NothingShared => {

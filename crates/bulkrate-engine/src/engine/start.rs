@@ -27,6 +27,7 @@ use crate::lane::{ghost, twin};
 use crate::paths::JobDir;
 use crate::plan::Plan;
 use crate::planning::{Facts, budget, plan};
+use crate::run::beginnings::Beginnings;
 use crate::run::cascade::Cascade;
 use crate::run::forecast::{self, Forecasting};
 use crate::run::fresh::SendOrder;
@@ -173,7 +174,12 @@ impl Engine {
             Box::default()
         };
         drop(submissions);
-        let mut prompt_cache = prompt_cache::meters(spec, checkpoint, deployments, home);
+        let bundle = plan.bundle.as_ref().filter(|bundle| bundle.size.is_some()).map(|bundle| bundle.asked);
+        // Of batches too little is told to be found again, and what bundles say begins otherwise.
+        let alone = home != Lane::Batch && bundle.is_none();
+        let beginnings = if alone { Beginnings::open(&dir)? } else { None };
+        let mut prompt_cache =
+            prompt_cache::meters(spec, checkpoint, deployments, home, beginnings.is_some());
         prompt_cache::replay(&*reader, no, deployments, &mut prompt_cache)?;
         let (call_retries, batch_retries) = State::queues();
         let source_halt = if prepared.resumed { source_halt(prepared, &dir) } else { None };
@@ -282,7 +288,7 @@ impl Engine {
             cascade,
             semantic,
             // What limits the size was estimated for the mean item; each one is looked at when it comes.
-            bundle: plan.bundle.as_ref().filter(|bundle| bundle.size.is_some()).map(|bundle| bundle.asked),
+            bundle,
             home,
             ladder,
             clock: self.clock,
@@ -293,6 +299,7 @@ impl Engine {
             changed: Notify::new(),
             wishes: Notify::new(),
             expectations: RefCell::default(),
+            beginnings,
             forms: RefCell::default(),
             next_segment: Cell::new(next_segment),
             kept_items: Cell::new(0),

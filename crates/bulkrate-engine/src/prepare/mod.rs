@@ -8,6 +8,7 @@ mod tokens;
 mod runs;
 mod ids;
 mod order;
+mod beginnings;
 mod keys;
 mod takes;
 mod fetch;
@@ -18,6 +19,7 @@ mod stats;
 mod raw;
 pub(crate) mod lists;
 
+pub(crate) use beginnings::Share;
 pub(crate) use order::Spot;
 pub(crate) use pass::Pass;
 pub(crate) use raw::{RAW_TAIL, RawLine};

@@ -7,15 +7,17 @@
 use std::io::{self, BufWriter, Write};
 
 use bulkrate_core::ids::Ordinal;
-use bulkrate_core::order::{Factor, Prefix, Shared, Verdict, judge};
+use bulkrate_core::order::{Ends, Factor, Prefix, Shared, Verdict, judge};
 use bulkrate_core::price::bound::Writes;
 use serde::{Deserialize, Serialize};
 
+use super::beginnings::{Begun, Sharers};
 use super::runs::Runs;
 use super::stats::ModelStats;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::paths::{JobDir, io_error, open_file};
+use crate::spec::JobSpec;
 
 const KEY: usize = 16;
 const SPOT: usize = 24;
@@ -70,6 +72,9 @@ pub(crate) struct Ordered {
     pub by_prefix: bool,
     /// Why it is not.
     pub why: Option<String>,
+    /// What rows share behind which calls are marked once more, by model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<Begun>,
 }
 
 /// Gathers the leaders of a pass that go to a model.
@@ -78,10 +83,22 @@ pub(crate) struct Orderer {
     runs: Runs<ENTRY>,
     /// By deployment: what was gathered, and the prompt before.
     shared: Vec<(Shared, Option<Prefix>)>,
+    /// Those among them that are sorted by what they share up to a column, as their providers keep what is marked alone.
+    sharers: Sharers,
 }
 
 impl Orderer {
-    pub(crate) fn add(&mut self, deployment: usize, canonical: &[u8], spot: Spot) -> io::Result<()> {
+    pub(crate) fn new(spec: &JobSpec, deployments: &[Deployment]) -> Self {
+        Self { sharers: Sharers::new(spec, deployments), ..Self::default() }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        deployment: usize,
+        canonical: &[u8],
+        ends: &Ends,
+        spot: Spot,
+    ) -> io::Result<()> {
         let prefix = Prefix::of(deployment, &wired(canonical));
         if self.shared.len() <= deployment {
             self.shared.resize(deployment + 1, (Shared::default(), None));
@@ -89,6 +106,9 @@ impl Orderer {
         let (shared, before) = &mut self.shared[deployment];
         shared.bytes += canonical.len() as u64;
         shared.as_is += before.replace(prefix).map_or(0, |before| before.shared(&prefix));
+        if !ends.is_none() && self.sharers.takes(deployment) {
+            return self.sharers.add(deployment, ends, spot);
+        }
         let mut entry = [0; ENTRY];
         entry[..KEY].copy_from_slice(&prefix.0);
         entry[KEY..].copy_from_slice(&spot.to_bytes());
@@ -106,14 +126,24 @@ impl Orderer {
         let mut shared: Vec<Shared> = self.shared.into_iter().map(|(shared, _)| shared).collect();
         let mut out = BufWriter::new(open_file(&path, true)?);
         sort(self.runs, &mut shared, &mut out).map_err(io_error("could not write", &path))?;
+        let begun = self.sharers.finish(dir, deployments, &mut out)?;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error);
         file.and_then(|file| file.sync_data()).map_err(io_error("could not write", &path))?;
         let mut by_prefix = false;
         // The reason of the model with the most text stands for all.
         let mut why: Option<(u64, &str)> = None;
-        for (deployment, shared) in deployments.iter().zip(&shared).filter(|(_, shared)| shared.bytes > 0) {
+        for (deployment, shared) in deployments.iter().zip(&mut shared).filter(|(_, shared)| shared.bytes > 0)
+        {
+            let found = begun.iter().find(|found| found.model == deployment.pinned);
+            if let Some(found) = found {
+                shared.ordered = found.sharing.read;
+                by_prefix = true;
+            }
             if let Some(stats) = stats.iter_mut().find(|stats| stats.model == deployment.pinned) {
                 stats.shared = *shared;
+            }
+            if found.is_some() {
+                continue;
             }
             let rates = deployment.row.rates(bulkrate_core::lane::Lane::Sync);
             let factor = rates.and_then(|rates| Factor::of(&rates.base, Writes::Short));
@@ -130,7 +160,7 @@ impl Orderer {
         }
         let nothing = "there is nothing to send";
         let why = (!by_prefix).then(|| why.map_or(nothing, |(_, why)| why).to_owned());
-        Ok(Ordered { by_prefix, why })
+        Ok(Ordered { by_prefix, why, begun })
     }
 }
 
@@ -189,7 +219,8 @@ mod tests {
         let mut orderer = Orderer::default();
         for ordinal in 0..count {
             let spot = Spot { ordinal, header_len: 0, len: 0, tags: 0, offset: 0 };
-            orderer.add(0, if ordinal % 2 == 0 { &long } else { &short }, spot).unwrap();
+            let text = if ordinal % 2 == 0 { &long } else { &short };
+            orderer.add(0, text, &Ends::default(), spot).unwrap();
         }
         let (mut out, mut shared) = (Vec::new(), vec![orderer.shared[0].0]);
         sort(orderer.runs, &mut shared, &mut out).unwrap();

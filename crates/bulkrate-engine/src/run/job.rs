@@ -101,6 +101,8 @@ pub(crate) struct Job {
     /// The job is to stop, or its open batches are to be cancelled.
     pub wishes: Notify,
     pub expectations: RefCell<HashMap<String, Arc<Expectation>>>,
+    /// What rows share behind a column, where calls mark it.
+    pub beginnings: Option<super::beginnings::Beginnings>,
     /// Forms of requests whose bodies need no encoder.
     pub forms: RefCell<Forms>,
     pub next_segment: Cell<u32>,

@@ -101,7 +101,7 @@ impl Job {
         let question = Question::of(&about, answer).ok_or_else(unseen)?;
         let request = question.request(&about);
         // A question has nothing long that all of them begin with.
-        let asking = Asking { lane, max_tokens: None, mark: None, alternatives: None };
+        let asking = Asking { lane, max_tokens: None, mark: None, second: None, alternatives: None };
         encode_unified(&self.deployments[deployment], &request, asking, body)
             .map_err(NotReady::Unsupported)?;
         let common = Common {
@@ -114,6 +114,7 @@ impl Job {
             documents: 0,
             data: 0,
             mark: None,
+            share: None,
             expectation: self.verdicts()?,
         };
         Ok((common, question.bytes()))

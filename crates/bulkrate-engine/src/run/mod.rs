@@ -9,6 +9,7 @@ pub(crate) mod ledger;
 pub(crate) mod heaps;
 pub(crate) mod hedge;
 pub(crate) mod followers;
+pub(crate) mod beginnings;
 pub(crate) mod fresh;
 pub(crate) mod tally;
 pub(crate) mod trouble;

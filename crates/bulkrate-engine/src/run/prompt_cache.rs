@@ -9,7 +9,11 @@ use std::ops::ControlFlow;
 
 use bulkrate_core::ids::{Ordinal, Sub};
 use bulkrate_core::lane::Lane;
-use bulkrate_core::prompt_cache::{Case, Marks, Meter, Shared, Switched, Ttl, Why, decide, meter};
+use bulkrate_core::order::Factor;
+use bulkrate_core::price::bound::Writes;
+use bulkrate_core::prompt_cache::{
+    Case, Marks, Meter, Second, Shared, Switched, Ttl, Why, Wish, decide, meter,
+};
 use bulkrate_core::request::Kind;
 use bulkrate_core::usage::Usage;
 use bulkrate_store::fold::State as ItemState;
@@ -20,7 +24,7 @@ use super::recover::sender_of;
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::prepare::{Checkpoint, Shape};
-use crate::spec::{JobSpec, RequestSpec};
+use crate::spec::{JobSpec, RequestSpec, RunSpec};
 
 /// Bytes that all requests of a table begin with: what stands before the user prompt.
 pub(crate) fn static_bytes(request: &RequestSpec) -> u64 {
@@ -47,6 +51,19 @@ fn has_own(request: &RequestSpec, marks: Marks) -> bool {
     request.provider_kwargs.as_deref().is_some_and(|own| own.contains(&word))
 }
 
+/// What calls of a deployment keep of what only some rows share, and at which prices; `None`: that is not marked there.
+pub(crate) fn second_mark(
+    request: &RequestSpec,
+    run: &RunSpec,
+    found: &Deployment,
+) -> Option<(Marks, Factor)> {
+    if run.prompt_cache == Wish::Off {
+        return None;
+    }
+    let marks = marks_taken(request, found, Lane::Sync)?;
+    Some((marks, Factor::of(&found.row.rates(Lane::Sync)?.base, Writes::Short)?))
+}
+
 /// For how long a job's requests to a model are marked at first, or why they are not.
 pub(crate) fn first_mark(
     spec: &JobSpec,
@@ -67,22 +84,29 @@ pub(crate) fn first_mark(
     decide(&Case { wish: spec.run.prompt_cache, own, marks, rates, shared, requests: rows })
 }
 
-/// The mark of one deployment.
+/// The marks of one deployment.
 #[derive(Debug, Clone)]
 pub(crate) struct Marked {
     pub meter: Meter,
+    /// That behind what some rows share.
+    pub second: Second,
     /// Items that were out when the mark was changed, a bit each: what comes of those attempts says nothing of it. Empty until then.
     late: Vec<u64>,
 }
 
 impl Marked {
     pub(crate) fn new(meter: Meter) -> Self {
-        Self { meter, late: Vec::new() }
+        Self { meter, second: Second::new(None), late: Vec::new() }
+    }
+
+    fn learns(&self) -> bool {
+        self.meter.learns() || self.second.is_set()
     }
 
     /// Learns from an answer to an item of this deployment.
-    fn note(&mut self, ordinal: Ordinal, usage: &Usage) -> Option<Switched> {
-        if self.is_late(ordinal) { None } else { self.meter.note(usage) }
+    fn note(&mut self, ordinal: Ordinal, usage: &Usage) -> Changed {
+        let (usage, second) = self.second.note(usage, self.meter.mark().is_some());
+        Changed { first: if self.is_late(ordinal) { None } else { self.meter.note(&usage) }, second }
     }
 
     fn is_late(&self, ordinal: Ordinal) -> bool {
@@ -107,12 +131,20 @@ impl Marked {
     }
 }
 
-/// The meters of a job's deployments, before anything has landed.
+/// Marks that an answer has changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    pub first: Option<Switched>,
+    pub second: Option<Switched>,
+}
+
+/// The meters of a job's deployments, before anything has landed. `shares`: what some rows share is marked as well.
 pub(crate) fn meters(
     spec: &JobSpec,
     source: &Checkpoint,
     deployments: &[Deployment],
     lane: Lane,
+    shares: bool,
 ) -> Vec<Marked> {
     let of = |found: &Deployment| {
         let wish = spec.run.prompt_cache;
@@ -124,7 +156,9 @@ pub(crate) fn meters(
         };
         let marks = marks_of(found, lane);
         // Calls follow each other in seconds; the items of a batch may run an hour apart.
-        Marked::new(meter(wish, mark, found.row.rates(lane), marks, lane == Lane::Batch))
+        let first = meter(wish, mark, found.row.rates(lane), marks, lane == Lane::Batch);
+        let second = if shares { second_mark(&spec.request, &spec.run, found) } else { None };
+        Marked { second: Second::new(second.map(|(_, factor)| factor)), ..Marked::new(first) }
     };
     deployments.iter().map(of).collect()
 }
@@ -136,13 +170,14 @@ fn learn(
     ordinal: Ordinal,
     usage: &Usage,
     out: impl Iterator<Item = Ordinal>,
-) -> Option<Switched> {
-    let switched = marked.get_mut(deployment)?.note(ordinal, usage);
+) -> Changed {
+    let Some(one) = marked.get_mut(deployment) else { return Changed::default() };
+    let changed = one.note(ordinal, usage);
     marked.iter_mut().for_each(|one| one.ended(ordinal));
-    if switched.is_some() {
+    if changed.first.is_some() {
         marked[deployment].switched(out);
     }
-    switched
+    changed
 }
 
 /// Learns again what earlier runs of a job have learned.
@@ -152,7 +187,7 @@ pub(crate) fn replay(
     deployments: &[Deployment],
     marked: &mut [Marked],
 ) -> Result<(), EngineError> {
-    if !marked.iter().any(|one| one.meter.learns()) {
+    if !marked.iter().any(Marked::learns) {
         return Ok(());
     }
     let submissions = view.submissions(job)?;
@@ -191,13 +226,13 @@ impl State {
         self.prompt_cache.get(deployment).and_then(|one| one.meter.mark())
     }
 
+    /// Whether what some rows share is marked in calls to a deployment now.
+    pub(crate) fn marks_shares(&self, deployment: usize) -> bool {
+        self.prompt_cache.get(deployment).is_some_and(|one| one.second.is_set())
+    }
+
     /// Learns from an answer that was booked.
-    pub(super) fn note_mark(
-        &mut self,
-        deployment: usize,
-        ordinal: Ordinal,
-        usage: &Usage,
-    ) -> Option<Switched> {
+    pub(super) fn note_mark(&mut self, deployment: usize, ordinal: Ordinal, usage: &Usage) -> Changed {
         let out = self.items.iter().filter(|(_, item)| item.state == ItemState::Leased);
         learn(&mut self.prompt_cache, deployment, ordinal, usage, out.map(|(ordinal, _)| ordinal))
     }
@@ -205,17 +240,27 @@ impl State {
 
 impl Job {
     /// Says once that requests are marked otherwise from now on.
-    pub(super) fn tell_mark(&self, deployment: usize, switched: &Switched) {
+    pub(super) fn tell_mark(&self, deployment: usize, changed: &Changed) {
+        if let Some(switched) = &changed.first {
+            let then = match switched.to {
+                Some(ttl) => format!("what is not sent yet is marked for {}", ttl.words()),
+                None => "what is not sent yet is not marked".to_owned(),
+            };
+            self.tell_switched(deployment, switched, "of what was", &then);
+        }
+        if let Some(switched) = &changed.second {
+            let then = "what is not sent yet is not marked there";
+            self.tell_switched(deployment, switched, "of what some rows share and was", then);
+        }
+    }
+
+    fn tell_switched(&self, deployment: usize, switched: &Switched, what: &str, then: &str) {
         let found = &self.deployments[deployment].pinned;
         let percent = |share: f64| share * 100.0;
-        let then = match switched.to {
-            Some(ttl) => format!("what is not sent yet is marked for {}", ttl.words()),
-            None => "what is not sent yet is not marked".to_owned(),
-        };
         self.alert(
             "prompt-cache-switched",
             &format!(
-                "of what was marked for {} in {} answers of `{found}`, {:.1} % was found again, and it pays from {:.1} % on: {then}",
+                "{what} marked for {} in {} answers of `{found}`, {:.1} % was found again, and it pays from {:.1} % on: {then}",
                 switched.from.words(),
                 switched.answers,
                 percent(switched.hits),

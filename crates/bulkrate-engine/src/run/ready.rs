@@ -21,7 +21,7 @@ use super::requests::{Draft, Sealed};
 use super::standing::Instead;
 use crate::EngineError;
 use crate::deployment::{Deployment, Route};
-use crate::prepare::{Shape, request_shape_of};
+use crate::prepare::{Shape, Share, request_shape_of};
 
 /// An item that is about to be leased.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub(crate) struct Ready {
     /// Prompt tokens as they were estimated when it was made ready: what is added for it is what is taken away again.
     pub tokens: u64,
     pub expectation: Arc<Expectation>,
+    /// The beginning that it shares with others, where its body marks it.
+    pub share: Option<u32>,
 }
 
 impl Ready {
@@ -104,6 +106,8 @@ pub(crate) struct Common {
     pub data: u64,
     /// For how long it is marked for the provider's prompt cache.
     pub mark: Option<Ttl>,
+    /// What it shares with some, where that is marked as well. No form has it: it stands within a text.
+    pub share: Option<Share>,
     pub expectation: Arc<Expectation>,
 }
 
@@ -168,7 +172,8 @@ impl Job {
         {
             return self.bounded((ordinal, attempt, sealed.tags), lane, bytes, &common);
         }
-        if raise == Raise::No {
+        let share = self.share_of(ordinal, lane)?;
+        if raise == Raise::No && share.is_none() {
             let forms = self.forms.borrow();
             let state = self.state.borrow();
             let asked = |named| {
@@ -181,7 +186,7 @@ impl Job {
                 return self.priced(ordinal, attempt, lane, &sealed, common);
             }
         }
-        let common = self.encoded(ordinal, &sealed, lane, raise, body)?;
+        let common = self.encoded(ordinal, &sealed, lane, (raise, share), body)?;
         self.priced(ordinal, attempt, lane, &sealed, &common)
     }
 
@@ -234,6 +239,7 @@ impl Job {
             bytes: sealed.canonical_len(),
             tokens: self.estimated_tokens(deployment, sealed.canonical_len()),
             expectation: self.expectation(&draft)?,
+            share: None,
         })
     }
 
@@ -271,7 +277,7 @@ impl Job {
         ordinal: Ordinal,
         sealed: &Sealed<'_>,
         lane: Lane,
-        raise: Raise,
+        (raise, share): (Raise, Option<Share>),
         body: &mut Vec<u8>,
     ) -> Result<Common, NotReady> {
         let draft = sealed.draft()?;
@@ -301,8 +307,10 @@ impl Job {
             return Err(NotReady::Unsupported(why));
         }
         let mark = self.state.borrow().mark(deployment);
+        let share = share.filter(|_| self.state.borrow().marks_shares(deployment));
+        let second = share.map(|share| share.at);
         let alternatives = self.alternatives(named, deployment);
-        let asking = Asking { lane, max_tokens: raised, mark, alternatives };
+        let asking = Asking { lane, max_tokens: raised, mark, second, alternatives };
         encode(found, &draft, asking, body).map_err(NotReady::Unsupported)?;
         let (images, documents, data, messages) = match &draft {
             Draft::Unified(request) => {
@@ -321,9 +329,10 @@ impl Job {
             documents,
             data,
             mark,
+            share,
             expectation: self.expectation(&draft)?,
         };
-        if let (Draft::Unified(request), None) = (&draft, raised) {
+        if let (Draft::Unified(request), None, None) = (&draft, raised, share) {
             let encoder = |request: &Request<'_>, out: &mut Vec<u8>| {
                 encode_unified(found, request, asking, out).is_ok()
             };
@@ -380,6 +389,7 @@ impl Job {
             bytes,
             tokens: self.estimated_tokens(deployment, text),
             expectation,
+            share: common.share.map(|share| share.id),
         })
     }
 
@@ -461,7 +471,8 @@ pub(crate) struct Asking {
     /// Takes the place of its own maximum.
     pub max_tokens: Option<u32>,
     pub mark: Option<Ttl>,
-    /// As in [`bulkrate_provider::WireOptions`].
+    /// Both as in [`bulkrate_provider::WireOptions`].
+    pub second: Option<u32>,
     pub alternatives: Option<u8>,
 }
 
@@ -482,8 +493,8 @@ pub(crate) fn encode_unified(
     asking: Asking,
     body: &mut Vec<u8>,
 ) -> Result<(), String> {
-    let Asking { lane, max_tokens, mark, alternatives } = asking;
-    let options =
-        bulkrate_provider::WireOptions { lane, model: &found.model, max_tokens, mark, alternatives };
+    let Asking { lane, max_tokens, mark, second, alternatives } = asking;
+    let model = &found.model;
+    let options = bulkrate_provider::WireOptions { lane, model, max_tokens, mark, second, alternatives };
     found.account.api.wire().encode(request, options, body).map_err(|error| error.to_string())
 }

@@ -62,7 +62,14 @@ pub fn fields() -> Vec<Field> {
 /// Writes a request for a model, in the sync lane; the body, or why it cannot be said.
 pub fn write(provider: &dyn Provider, request: &Request<'_>, model: &str) -> Result<Vec<u8>, Unsupported> {
     let mut body = Vec::new();
-    let options = WireOptions { lane: Lane::Sync, model, max_tokens: None, mark: None, alternatives: None };
+    let options = WireOptions {
+        lane: Lane::Sync,
+        model,
+        max_tokens: None,
+        mark: None,
+        second: None,
+        alternatives: None,
+    };
     provider.wire().encode(request, options, &mut body)?;
     Ok(body)
 }

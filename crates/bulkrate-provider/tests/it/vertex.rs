@@ -78,7 +78,7 @@ async fn ask(provider: &dyn Provider, model: &str, lane: Lane) -> Reply {
         .wire()
         .encode(
             &request,
-            WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None },
+            WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None },
             &mut body,
         )
         .unwrap();

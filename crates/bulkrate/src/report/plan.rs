@@ -223,6 +223,9 @@ fn order(of: &OrderPlan) -> String {
             let costs: Vec<String> = costs.iter().zip(&share.hit_rates).map(cost).collect();
             let _ = write!(out, "; input costs {} of its price", costs.join(", "));
         }
+        if let Some(marked) = &share.marked {
+            let _ = write!(out, "; {} beginnings of {} rows are marked", marked.beginnings, marked.rows);
+        }
         out.push('\n');
     }
     out

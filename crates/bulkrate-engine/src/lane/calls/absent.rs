@@ -123,7 +123,7 @@ impl Calls {
                 self.take_back(&flight);
                 continue;
             }
-            self.job.state.borrow_mut().call_over(flight.bound());
+            self.lease_over(&flight, false);
             if !failed {
                 // After a failed write nothing is booked here: the next run books it as doubt.
                 self.landed_since_us.get_or_insert(self.job.clock.us());

@@ -133,7 +133,7 @@ impl Calls {
     pub(super) fn ends_lease(&mut self, flight: &Flight, reading: Option<&Reading<'_>>) -> bool {
         let ends = self.ends_pair(flight, reading);
         if ends {
-            self.job.state.borrow_mut().call_over(flight.bound());
+            self.lease_over(flight, matches!(reading, Some(Reading::Answer(_))));
         }
         ends
     }

@@ -32,7 +32,9 @@ impl Calls {
             state.calls_leased += 1;
             state.calls_bound += bound;
         }
-        self.group.push(Flight { ready, more, lane, body, tokens, sent_us: 0, group: None, copy: false });
+        let flight = Flight { ready, more, lane, body, tokens, sent_us: 0, group: None, copy: false };
+        self.note_first(&flight);
+        self.group.push(flight);
     }
 
     /// How long intents wait for company: while calls are ready to take every place that comes free, longer.

@@ -5,6 +5,7 @@
 
 mod absent;
 mod copies;
+mod firsts;
 mod hedge;
 mod intents;
 mod next;
@@ -19,8 +20,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bulkrate_core::failure::FailureClass;
+use bulkrate_core::ids::Ordinal;
 use bulkrate_core::lane::Lane;
 use bulkrate_core::pace::Admit;
+use bulkrate_core::prompt_cache::Firsts;
 use bulkrate_provider::{ApiError, CallError, Health, Reply};
 use bytes::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -64,6 +67,8 @@ struct Calls {
     waits: Waits,
     /// Items that wait for company, where the job bundles.
     gathering: Gathering,
+    /// Items whose prompt begins as that of a call which is out for the first time.
+    firsts: Firsts<(Ordinal, Lane)>,
     /// Where slow calls have copies.
     hedges: Option<Box<Hedges>>,
     /// Calls that have not ended, sent or not: one for each lease, and their copies.
@@ -106,6 +111,7 @@ pub(crate) async fn run(job: Rc<Job>) {
         waits: Waits::new(gates.len()),
         crowds: vec![Crowd::default(); gates.len()],
         gathering: Gathering::default(),
+        firsts: Firsts::default(),
         gates,
         inbox,
         outbox,
@@ -127,6 +133,7 @@ impl Calls {
             self.stand_in();
             self.depart();
             self.look();
+            self.let_slow_go();
             self.fill();
             self.hedge();
             self.hand_over();
@@ -136,6 +143,7 @@ impl Calls {
             if self.job.is_closing() {
                 self.waits.clear();
                 self.gathering.clear();
+                self.firsts.clear();
                 if self.in_flight == 0
                     || self.job.stop.is_aborting()
                     || drain_until.is_some_and(|until| Instant::now() >= until)
@@ -191,7 +199,8 @@ impl Calls {
         let opens = self.gates.iter().filter_map(|gate| gate.opens_at(now_us)).min();
         let slow = self.hedges.as_ref().and_then(|hedges| hedges.wake_us);
         let room = self.crowds.iter().map(|crowd| crowd.until_us).filter(|until_us| *until_us > now_us).min();
-        for at in [retry, group, landing, opens, room, slow, self.wake_us].into_iter().flatten() {
+        let first = self.firsts.due_us();
+        for at in [retry, group, landing, opens, room, slow, first, self.wake_us].into_iter().flatten() {
             wake_us = wake_us.min(at);
         }
         let wake = job.clock.at(wake_us.max(job.clock.us() + 50));
@@ -210,6 +219,9 @@ impl Calls {
             let Some(held) = self.pick() else { return };
             if !self.is_waiting(&held) {
                 continue; // taken by another lane while it waited
+            }
+            if self.waits_for_first(&held) {
+                continue;
             }
             if self.hedges.is_some() {
                 self.job.state.borrow_mut().hedging.note(&held.ready);

@@ -42,7 +42,8 @@ impl Calls {
                     Read::Stop => return None,
                 }
             }
-            if !self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow(), By::Calls)) {
+            let looks_on = self.waits.looks_on(self.job.places_in_use(&self.job.state.borrow(), By::Calls));
+            if !looks_on || self.firsts.is_full() {
                 return None;
             }
             if self.waits.is_far() {

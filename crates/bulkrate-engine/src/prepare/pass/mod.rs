@@ -105,6 +105,7 @@ impl<'e> Pass<'e> {
             path: "a temporary file".to_owned(),
             source,
         };
+        let orderer = (spec.run.order == SendBy::Prefix).then(|| Orderer::new(spec, &draftsman.deployments));
         let with_ids = spec.source.id.is_some() || shape != Shape::Table;
         let mut tag_sets = TagSets::default();
         let own = serde_json::to_vec(&spec.tags).unwrap_or_else(|_| b"{}".to_vec());
@@ -142,7 +143,7 @@ impl<'e> Pass<'e> {
                 .map(|fetch| Ahead::new(fetch, spec.account.ca_file.clone()))
                 .transpose()?,
             strong,
-            orderer: (spec.run.order == SendBy::Prefix).then(Orderer::default),
+            orderer,
             tag_sets,
             done: channel(),
             pending: 0,
@@ -279,7 +280,7 @@ impl<'e> Pass<'e> {
         if let Some(orderer) = &mut self.orderer {
             let offset = self.requests.end() - u64::from(len);
             let spot = Spot { ordinal, header_len: sealed.header_len, len, tags, offset };
-            orderer.add(drawn.deployment, &self.canonical, spot).map_err(temporary)?;
+            orderer.add(drawn.deployment, &self.canonical, &drawn.ends, spot).map_err(temporary)?;
         }
         if let Some(reuse) = self.reuse.as_mut().filter(|_| drawn.wishes.cache == CacheMode::Default) {
             reuse.ask(key, Asked { ordinal, deployment: drawn.deployment, tags });

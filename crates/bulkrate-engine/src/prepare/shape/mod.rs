@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bulkrate_core::filter::{self, How};
+use bulkrate_core::order::Ends;
 use bulkrate_core::prepare::{Cell, Chosen, ItemError, Wishes};
 use bulkrate_core::price::Effort;
 use bulkrate_core::request::{Bound, Dialect, Reasoning, Request};
@@ -134,6 +135,8 @@ pub(crate) struct Drawn {
     pub addresses: Vec<Arc<str>>,
     /// It goes only to who speaks the language that its line was written in.
     pub bound: Option<Bound>,
+    /// Where its prompt may end that others begin with too, where that is asked for.
+    pub ends: Ends,
 }
 
 /// Turns records into canonical requests.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bulkrate_core::filter::Filter;
 use bulkrate_core::money::Tokens;
+use bulkrate_core::order::Ends;
 use bulkrate_core::prepare::{Blueprint, Cell, Chosen, ItemError, Setup, TemplateError, Turn};
 use bulkrate_core::price::bound::default_output_max;
 use bulkrate_core::request::{Kind, Reasoning, RouteBy};
@@ -16,7 +17,8 @@ use super::{Draftsman, Drawn, Scratch, UNBOUNDED_IMAGE, effort};
 use crate::EngineError;
 use crate::deployment::Deployment;
 use crate::prepare::tokens::{vocabulary, with_prompt};
-use crate::spec::RouterSpec;
+use crate::run::prompt_cache::second_mark;
+use crate::spec::{RouterSpec, SendBy};
 
 #[derive(Debug)]
 pub(super) struct TableForm {
@@ -43,6 +45,8 @@ pub(super) struct TableForm {
     choice_bytes: Option<u64>,
     turns: u64,
     pub image: bool,
+    /// Rows say where their prompts may end that others begin with too.
+    ends: bool,
 }
 
 /// A learned router with the deployments of its models, the job's own last, and the column that it reads, as a place in `columns`.
@@ -135,6 +139,8 @@ impl Draftsman {
             choice_bytes,
             turns: spec.turns.len() as u64,
             image: spec.image.is_some(),
+            ends: self.run.order == SendBy::Prefix
+                && self.deployments.iter().any(|found| second_mark(spec, &self.run, found).is_some()),
         })
     }
 
@@ -327,6 +333,7 @@ impl TableForm {
             }),
             choice_bytes: self.choice_bytes,
             structure: blueprint.structure_len(),
+            ends: if self.ends { self.ends(deployment, cells) } else { Ends::default() },
             ..Drawn::default()
         })
     }
@@ -345,6 +352,11 @@ impl TableForm {
         }
         let picked: Vec<Cell<'_>> = own.iter().map(|place| cells[*place].clone()).collect();
         blueprint.render(&picked, scratch, out)
+    }
+
+    fn ends(&self, deployment: usize, cells: &[Cell<'_>]) -> Ends {
+        let own = self.blueprint_places[deployment].iter().map(|place| cells[*place].clone());
+        self.blueprints[deployment].0.ends(&own.collect::<Vec<_>>())
     }
 
     /// What the router decides, and the job's own model where there is none.

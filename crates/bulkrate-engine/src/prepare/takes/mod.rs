@@ -244,8 +244,14 @@ impl Takes {
                 ),
             });
         }
-        let options =
-            WireOptions { lane, model: &found.model, max_tokens, mark: self.mark, alternatives: None };
+        let options = WireOptions {
+            lane,
+            model: &found.model,
+            max_tokens,
+            mark: self.mark,
+            second: None,
+            alternatives: None,
+        };
         self.body.clear();
         let refused = wire.encode(request, options, &mut self.body).err()?;
         Some(ItemError::Unsupported {

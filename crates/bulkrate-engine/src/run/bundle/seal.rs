@@ -79,7 +79,7 @@ impl Job {
         let mut request = bundle.request(&lead);
         let start = body.len();
         let mark = self.state.borrow().mark(first.deployment);
-        let asking = Asking { lane, max_tokens: None, mark, alternatives: None };
+        let asking = Asking { lane, max_tokens: None, mark, second: None, alternatives: None };
         let fits = |request: &Request<'_>, body: &mut Vec<u8>| encode_unified(found, request, asking, body);
         if let Err(why) = fits(&request, body) {
             // A wire that takes no schema: the prompt says the shape too.
@@ -102,6 +102,7 @@ impl Job {
             documents: 0,
             data: 0,
             mark,
+            share: None,
             expectation: std::sync::Arc::clone(&first.expectation),
         };
         self.bounded((first.ordinal, first.attempt, first.tags), lane, canonical.len() as u64, &common)

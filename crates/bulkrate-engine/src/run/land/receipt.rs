@@ -215,11 +215,9 @@ impl Job {
         }
         state.outcomes.push(outcome);
         let deployment = landing.ready.deployment;
-        let switched = state.note_mark(deployment, landing.ready.ordinal, &receipt.usage);
+        let changed = state.note_mark(deployment, landing.ready.ordinal, &receipt.usage);
         drop(state);
-        if let Some(switched) = switched {
-            self.tell_mark(deployment, &switched);
-        }
+        self.tell_mark(deployment, &changed);
         true
     }
 

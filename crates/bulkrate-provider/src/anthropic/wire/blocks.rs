@@ -1,7 +1,7 @@
 //! Writes turns and their blocks, each with its mark for the prompt cache where it has one.
 
 use bulkrate_core::prompt_cache::Ttl;
-use bulkrate_core::request::{Blob, Content, Message, Part, SourceType, Text, write_json_text};
+use bulkrate_core::request::{Blob, Content, Message, Part, Role, SourceType, Text, write_json_text};
 
 use crate::json::object::array;
 
@@ -36,6 +36,15 @@ fn write_part(part: &Part<'_>, mark: Option<Ttl>, out: &mut Vec<u8>) {
         Part::Image(blob) => write_blob("image", blob, mark, out),
         Part::Document(blob) => write_blob("document", blob, mark, out),
     }
+}
+
+/// A turn of text that is marked within.
+pub(super) fn write_halves(role: Role, [shared, own]: [&str; 2], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("{{\"role\":\"{}\",\"content\":[", role.name()).as_bytes());
+    write_text(shared, Some(Ttl::FiveMinutes), out);
+    out.push(b',');
+    write_text(own, None, out);
+    out.extend_from_slice(b"]}");
 }
 
 pub(super) fn write_text(text: &str, mark: Option<Ttl>, out: &mut Vec<u8>) {

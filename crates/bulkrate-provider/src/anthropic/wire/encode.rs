@@ -7,7 +7,7 @@ use bulkrate_core::prompt_cache::Ttl;
 use bulkrate_core::request::{Config, Kind, Part, Reasoning, Request, Role, write_json_text};
 use serde::Deserialize;
 
-use super::blocks::{write_text, write_turn};
+use super::blocks::{write_halves, write_text, write_turn};
 use super::host::Host;
 use super::models::{self, Family, Thinks};
 use super::schema::{self, Translated};
@@ -289,10 +289,13 @@ fn write(job: &Job<'_>, format: Option<&str>, body: &mut Object<'_, '_>) {
     }
 }
 
-/// The system prompt and the turns. What stands before the last turn is what requests may have in common: its end is marked.
+/// The system prompt and the turns. What stands before the last turn is what requests may have in common: its end is marked, and the end
+/// of what some share within it. Nothing is where the caller has set marks himself.
 fn write_prompt(job: &Job<'_>, body: &mut Object<'_, '_>) {
     let (_, turns) = job.split();
-    let (mark, before_last) = (mark(job, body.own()), turns.len().saturating_sub(1));
+    let marked = is_marked(body.own());
+    let (mark, before_last) = (job.options.mark.filter(|_| !marked), turns.len().saturating_sub(1));
+    let halves = if marked { None } else { job.halves() };
     let of_system = mark.filter(|_| before_last == 0);
     match job.prompts().as_slice() {
         [] => {}
@@ -307,18 +310,18 @@ fn write_prompt(job: &Job<'_>, body: &mut Object<'_, '_>) {
         }
     }
     if body.key("messages") {
-        array(turns.iter().enumerate(), body.out, |(at, turn), out| {
-            write_turn(turn, mark.filter(|_| at + 1 == before_last), out);
+        array(turns.iter().enumerate(), body.out, |(at, turn), out| match halves {
+            Some(halves) if at == before_last => write_halves(turn.role, halves, out),
+            _ => write_turn(turn, mark.filter(|_| at + 1 == before_last), out),
         });
     }
 }
 
-/// For how long the end of what stands before the last turn is marked; not at all where the caller has set marks himself.
-fn mark(job: &Job<'_>, own: &Own<'_>) -> Option<Ttl> {
+fn is_marked(own: &Own<'_>) -> bool {
     let sets = |name: &str| {
         own.get(name).is_some_and(|value| name == MARKED[0] || value.contains("\"cache_control\""))
     };
-    job.options.mark.filter(|_| !MARKED.into_iter().any(sets))
+    MARKED.into_iter().any(sets)
 }
 
 /// The effort that goes with it, where the model thinks as it sees fit.

@@ -36,7 +36,7 @@ fn encoded(model: &str, line: &str, max_tokens: Option<u32>) -> Result<Value, St
 }
 
 fn marked(model: &str, line: &str, max_tokens: Option<u32>, mark: Option<Ttl>) -> Result<Value, String> {
-    let options = WireOptions { lane: Lane::Sync, model, max_tokens, mark, alternatives: None };
+    let options = WireOptions { lane: Lane::Sync, model, max_tokens, mark, second: None, alternatives: None };
     testing::encoded(&wire(), options, line)
 }
 
@@ -48,6 +48,44 @@ fn asking(config: &str, more: &str) -> String {
         comma(config),
         comma(more)
     )
+}
+
+#[test]
+fn what_some_requests_share_of_the_last_turn_is_marked_within_it() {
+    let content = |line: &str, mark: Option<Ttl>, second: Option<u32>| {
+        let request: Request<'_> = serde_json::from_str(line).unwrap();
+        let options =
+            WireOptions { lane: Lane::Sync, model: NEW, max_tokens: None, mark, second, alternatives: None };
+        let mut body = Vec::new();
+        wire().encode(&request, options, &mut body).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        (body["messages"].as_array().unwrap().last().unwrap()["content"].clone(), body["system"].clone())
+    };
+    let short = serde_json::json!({"type": "ephemeral"});
+    let line = |own: &str| {
+        let turn = r#"{"role":"user","content":"Ein \"langer\" Text für alle.\n\nWarum?"}"#;
+        format!(
+            r#"{{"system_prompt":["S"],"messages":[{turn}],"generation_config":{{"max_tokens":9}}{own}}}"#
+        )
+    };
+    let text = "Ein \"langer\" Text für alle.\n\nWarum?";
+    let at = u32::try_from(text.find("\n\n").unwrap()).unwrap();
+    let [shared, own] = ["Ein \"langer\" Text für alle.", "\n\nWarum?"];
+    let halves = serde_json::json!([{"type": "text", "text": shared, "cache_control": short}, {"type": "text", "text": own}]);
+    assert_eq!(
+        content(&line(""), None, Some(at)),
+        (halves.clone(), "S".into()),
+        "whatever the first mark is"
+    );
+    let hour = serde_json::json!([{"type": "text", "text": "S", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]);
+    assert_eq!(content(&line(""), Some(Ttl::Hour), Some(at)), (halves, hour));
+    // A block of nothing is refused, and no letter is cut in two.
+    let umlaut = u32::try_from(text.find('ü').unwrap() + 1).unwrap();
+    for none in [None, Some(0), Some(umlaut), Some(u32::try_from(text.len()).unwrap()), Some(9_999)] {
+        assert_eq!(content(&line(""), None, none).0, text, "{none:?}");
+    }
+    let own = line(r#","provider_kwargs":{"cache_control":{"type":"ephemeral"}}"#);
+    assert_eq!(content(&own, None, Some(at)).0, text, "the caller's own marks win");
 }
 
 #[test]
@@ -468,8 +506,14 @@ fn the_newer_version_of_the_api_has_no_sampling_parameters() {
         let line = if more.contains("provider_kwargs") { line } else { format!("{line}}}") };
         let request: Request<'_> =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        let options =
-            WireOptions { lane: Lane::Sync, model: OLD, max_tokens: None, mark: None, alternatives: None };
+        let options = WireOptions {
+            lane: Lane::Sync,
+            model: OLD,
+            max_tokens: None,
+            mark: None,
+            second: None,
+            alternatives: None,
+        };
         wire_of(samples).encode(&request, options, &mut Vec::new()).map_err(|error| error.field)
     };
     for (more, field) in [

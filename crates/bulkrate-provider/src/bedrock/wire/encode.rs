@@ -281,11 +281,13 @@ fn write(
     body.close();
 }
 
-/// The system prompt and the turns. What stands before the last turn is what requests may have in common: a mark ends it, unless
-/// the caller has set marks himself.
+/// The system prompt and the turns. What stands before the last turn is what requests may have in common: a mark ends it, and what some
+/// share within that, unless the caller has set marks himself.
 fn write_prompt(job: &Job<'_>, body: &mut Object<'_, '_>) {
     let (prompts, (_, turns)) = (job.prompts(), job.split());
-    let mark = job.options.mark.filter(|_| !marks(body.own(), MARK));
+    let marked = marks(body.own(), MARK);
+    let mark = job.options.mark.filter(|_| !marked);
+    let halves = if marked { None } else { job.halves() };
     let before_last = turns.len().saturating_sub(1);
     if !prompts.is_empty() && body.key("system") {
         let mark = mark.filter(|_| before_last == 0);
@@ -293,8 +295,9 @@ fn write_prompt(job: &Job<'_>, body: &mut Object<'_, '_>) {
         array(blocks, body.out, |block, out| block.write(&mut 0, out));
     }
     if body.key("messages") {
-        array(turns.iter().enumerate(), body.out, |(at, turn), out| {
-            write_turn(turn, mark.filter(|_| at + 1 == before_last), out);
+        array(turns.iter().enumerate(), body.out, |(at, turn), out| match halves {
+            Some(halves) if at == before_last => write_halves(turn, halves, out),
+            _ => write_turn(turn, mark.filter(|_| at + 1 == before_last), out),
         });
     }
 }
@@ -379,9 +382,21 @@ fn write_output(effort: Option<&str>, schema: Option<&str>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-fn write_turn(message: &Message<'_>, mark: Option<Ttl>, out: &mut Vec<u8>) {
+/// A turn of text that is marked within.
+fn write_halves(message: &Message<'_>, [shared, own]: [&str; 2], out: &mut Vec<u8>) {
+    open_turn(message, out);
+    let blocks = [Block::Text(shared), Block::Mark(Ttl::FiveMinutes), Block::Text(own)];
+    array(blocks, out, |block, out| block.write(&mut 0, out));
+    out.push(b'}');
+}
+
+fn open_turn(message: &Message<'_>, out: &mut Vec<u8>) {
     let role = if message.role == Role::Assistant { "assistant" } else { "user" };
     out.extend_from_slice(format!("{{\"role\":\"{role}\",\"content\":").as_bytes());
+}
+
+fn write_turn(message: &Message<'_>, mark: Option<Ttl>, out: &mut Vec<u8>) {
+    open_turn(message, out);
     let (end, mut documents) = (mark.map(Block::Mark), 0);
     match &message.content {
         Content::Text(text) => {

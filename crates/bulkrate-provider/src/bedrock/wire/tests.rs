@@ -27,7 +27,7 @@ fn wire() -> BedrockWire {
 }
 
 fn encoded_in(lane: Lane, model: &str, line: &str) -> Result<Value, String> {
-    let options = WireOptions { lane, model, max_tokens: None, mark: None, alternatives: None };
+    let options = WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None };
     testing::encoded(&wire(), options, line)
 }
 
@@ -120,8 +120,14 @@ fn the_end_of_what_stands_before_the_last_turn_is_marked() {
     let marked = |line: &Value, mark: Option<Ttl>| {
         let text = line.to_string();
         let request: Request<'_> = serde_json::from_str(&text).unwrap();
-        let options =
-            WireOptions { lane: Lane::Sync, model: CLAUDE, max_tokens: None, mark, alternatives: None };
+        let options = WireOptions {
+            lane: Lane::Sync,
+            model: CLAUDE,
+            max_tokens: None,
+            mark,
+            second: None,
+            alternatives: None,
+        };
         let mut body = Vec::new();
         wire().encode(&request, options, &mut body).map_err(|error| error.to_string())?;
         Ok::<Value, String>(serde_json::from_slice(&body).unwrap())
@@ -147,6 +153,35 @@ fn the_end_of_what_stands_before_the_last_turn_is_marked() {
     let own = json!({"system_prompt": ["x"], "messages": [last], "provider_kwargs": {"system": [{"text": "S"}, long]}});
     assert_eq!(marked(&own, Some(Ttl::Hour)).unwrap()["system"], json!([{"text": "S"}, long]));
     assert!(marked(&own, Some(Ttl::FiveMinutes)).unwrap_err().contains("--prompt-cache 1h"));
+}
+
+#[test]
+fn what_some_requests_share_of_the_last_turn_is_marked_within_it() {
+    let marked = |line: &Value, second: Option<u32>| {
+        let text = line.to_string();
+        let request: Request<'_> = serde_json::from_str(&text).unwrap();
+        let options = WireOptions {
+            lane: Lane::Sync,
+            model: NOVA,
+            max_tokens: None,
+            mark: None,
+            second,
+            alternatives: None,
+        };
+        let mut body = Vec::new();
+        wire().encode(&request, options, &mut body).unwrap();
+        serde_json::from_slice::<Value>(&body).unwrap()
+    };
+    let line = json!({"messages": [{"role": "user", "content": "A \"long\" text. Why?"}]});
+    let content = |body: &Value| body["messages"][0]["content"].clone();
+    let want = json!([{"text": "A \"long\" text."}, {"cachePoint": {"type": "default"}}, {"text": " Why?"}]);
+    assert_eq!(content(&marked(&line, Some(14))), want);
+    let whole = json!([{"text": "A \"long\" text. Why?"}]);
+    for none in [None, Some(0), Some(19), Some(22)] {
+        assert_eq!(content(&marked(&line, none)), whole, "{none:?}");
+    }
+    let own = json!({"messages": line["messages"], "provider_kwargs": {"toolConfig": {"tools": [{"cachePoint": {"type": "default"}}]}}});
+    assert_eq!(content(&marked(&own, Some(14))), whole, "the caller's own marks win");
 }
 
 #[test]
