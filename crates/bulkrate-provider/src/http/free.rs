@@ -260,6 +260,14 @@ impl FreeClient {
         &self.account
     }
 
+    /// The line that is given in place of connections.
+    fn given_line(&self) -> Option<Arc<dyn Exchange>> {
+        match &self.line {
+            Line::Given(line) => Some(Arc::clone(line)),
+            Line::Http(_) => None,
+        }
+    }
+
     fn given(&self, what: &str, sent: Result<Reply, CallError>) -> Result<Reply, Failed> {
         sent.map_err(|error| {
             let timeout = matches!(error, CallError::NoAnswer { timeout: true, .. });

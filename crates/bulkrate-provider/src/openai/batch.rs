@@ -91,7 +91,7 @@ impl OpenAiBatches {
         blobs: Option<Blobs>,
         settings: &Settings,
     ) -> Self {
-        let elsewhere = Elsewhere::of(free.account(), settings, errors::classify);
+        let elsewhere = Elsewhere::of(&free, settings, errors::classify);
         let create_timeout = settings.create_timeout;
         let form = if blobs.is_some() { &azure::BLOBS } else { dialect.form() };
         Self { dialect, form, wire, paid, free, elsewhere, blobs, create_timeout }

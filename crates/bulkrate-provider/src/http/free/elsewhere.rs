@@ -1,9 +1,12 @@
 //! Addresses that an answer names, such as those of an object store: whoever knows one may write or read what lies there. Nothing of
 //! the account goes with it, neither its key nor its headers.
 
+use std::sync::Arc;
+
 use url::{Position, Url};
 
 use super::{Classify, FreeClient};
+use crate::api::Exchange;
 use crate::http::Account;
 use crate::settings::Settings;
 
@@ -14,11 +17,15 @@ pub(crate) struct Elsewhere {
     /// What was encrypted until there is encrypted there too.
     tls: bool,
     classify: Classify,
+    /// In worlds without a network all goes over the line that is given.
+    line: Option<Arc<dyn Exchange>>,
 }
 
 impl Elsewhere {
-    pub(crate) fn of(account: &Account, settings: &Settings, classify: Classify) -> Self {
-        Self { settings: settings.keyless(), tls: account.is_tls(), classify }
+    /// From where a client speaks to.
+    pub(crate) fn of(free: &FreeClient, settings: &Settings, classify: Classify) -> Self {
+        let (tls, line) = (free.account().is_tls(), free.given_line());
+        Self { settings: settings.keyless(), tls, classify, line }
     }
 
     /// A client for where `url` is, and the path and query there. `Err` says why nothing is sent to it.
@@ -32,7 +39,10 @@ impl Elsewhere {
         let settings = Settings { base_url: Some(origin), ..self.settings.clone() };
         let open = || {
             let account = Account::new(None, "storage", &settings)?;
-            FreeClient::unled(account, &settings, self.classify)
+            match &self.line {
+                None => FreeClient::unled(account, &settings, self.classify),
+                line => FreeClient::on(line.as_ref(), account, &settings, self.classify),
+            }
         };
         let free = open().map_err(|error| refused(&error.to_string()))?;
         Ok((free, named[Position::BeforePath..Position::AfterQuery].to_owned()))
@@ -58,7 +68,8 @@ mod tests {
         let elsewhere = |base: &str| {
             let settings = settings(base);
             let account = Account::new(None, "together", &settings).unwrap();
-            Elsewhere::of(&account, &settings, errors::classify)
+            let free = FreeClient::unled(account, &settings, errors::classify).unwrap();
+            Elsewhere::of(&free, &settings, errors::classify)
         };
         let (free, path) =
             elsewhere("https://api.example.com/v1").at("https://r2.example.com/b/f?X-Sig=a%2Fb#x").unwrap();

@@ -82,7 +82,7 @@ impl SetBatches {
         let account = Account::new(None, dialect.name, &own)?;
         let paid = calls(line, account.clone(), &[], &own)?;
         let free = FreeClient::on(line, account, &own, errors::classify)?;
-        let elsewhere = Elsewhere::of(free.account(), settings, errors::classify);
+        let elsewhere = Elsewhere::of(&free, settings, errors::classify);
         let account = OnceCell::new_with(settings.project.clone());
         let (deleted, create_timeout) = (Mutex::default(), settings.create_timeout);
         Ok(Self { limits, wire, paid, free, elsewhere, account, deleted, create_timeout })
