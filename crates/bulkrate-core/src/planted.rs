@@ -47,10 +47,18 @@ pub enum Bug {
     PricedAsNamed = 19,
     /// P20: a batch of a deployment that was left goes elsewhere although its create may have been sent.
     DoubtMoves = 20,
+    /// P21: where the input file is the mark, a batch of any file is taken.
+    AnyInput = 21,
+    /// P22: no batch is known again by its input file.
+    InputUnknown = 22,
+    /// P23: a batch of our input is taken for one of our create however late it was made.
+    InputAnyTime = 23,
+    /// P24: a batch that does not show its input file is taken for somebody else's.
+    BareIsForeign = 24,
 }
 
 impl Bug {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::SendBeforeIntent,
         Self::SendingIsQueued,
         Self::DoubtReleased,
@@ -71,7 +79,17 @@ impl Bug {
         Self::BoundAsNamed,
         Self::PricedAsNamed,
         Self::DoubtMoves,
+        Self::AnyInput,
+        Self::InputUnknown,
+        Self::InputAnyTime,
+        Self::BareIsForeign,
     ];
+
+    /// Whether only batches that are known by their input file can show it.
+    #[must_use]
+    pub fn is_of_inputs(self) -> bool {
+        matches!(self, Self::AnyInput | Self::InputUnknown | Self::InputAnyTime | Self::BareIsForeign)
+    }
 
     /// `P1` and so on.
     #[must_use]

@@ -13,6 +13,23 @@ use super::known::KnownBy;
 use super::remote::{Owner, RemoteBatch};
 use crate::planted::{self, Bug};
 
+/// A create may arrive an hour late (F17), and clocks stand an hour apart (F40): after that it makes no batch.
+pub const LATE_MS: u64 = 2 * 3_600_000;
+
+const DAY_S: u64 = 86_400;
+
+/// Whether a create that left at `sent_ms` can have made a batch: none arrives later. What is not known speaks not against it.
+#[must_use]
+pub fn is_in_time(created_s: Option<u64>, sent_ms: Option<u64>) -> bool {
+    if planted::has(Bug::InputAnyTime) {
+        return true;
+    }
+    let (Some(created_s), Some(sent_ms)) = (created_s, sent_ms) else { return true };
+    // Of a day all that is told may be its end.
+    let created_s = if created_s % DAY_S == DAY_S - 1 { created_s + 1 - DAY_S } else { created_s };
+    created_s.saturating_mul(1_000) <= sent_ms.saturating_add(LATE_MS)
+}
+
 /// What a submission is known by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Ours {
@@ -38,13 +55,13 @@ pub enum Found<'a> {
 }
 
 impl Ours {
-    /// Looks through a complete list.
+    /// Looks through a complete list. `sent_ms`: when the create left.
     #[must_use]
-    pub fn find<'a>(&self, listed: &'a [RemoteBatch]) -> Found<'a> {
+    pub fn find<'a>(&self, listed: &'a [RemoteBatch], sent_ms: Option<u64>) -> Found<'a> {
         let mut mine: Vec<&RemoteBatch> = Vec::new();
         let mut alike: Vec<&RemoteBatch> = Vec::new();
         let mut odd: Option<String> = None;
-        for remote in listed {
+        for remote in listed.iter().filter(|remote| !self.is_too_late(remote, sent_ms)) {
             match self.fits(remote) {
                 Fit::No => {}
                 // A list that lags shows a batch on two of its pages.
@@ -71,6 +88,13 @@ impl Ours {
             None => odd.map_or(Found::NotThere, Found::Strange),
             Some((first, rest)) => Found::Here(first, rest.iter().map(|twin| twin.id.as_str()).collect()),
         }
+    }
+
+    /// Whether a batch was made so long after the create that it cannot be its own. An input file lies in the account for all to see: what
+    /// is made of it then is somebody else's.
+    #[must_use]
+    pub fn is_too_late(&self, remote: &RemoteBatch, sent_ms: Option<u64>) -> bool {
+        self.known_by == KnownBy::Input && !is_in_time(remote.created_at, sent_ms)
     }
 
     /// Whether a batch that somebody names is this submission's; `Err` says why not. `since_s`: before, it cannot have been made.
@@ -146,7 +170,11 @@ impl Ours {
     fn of_input(&self, remote: &RemoteBatch) -> Fit {
         let all = remote.counts.total;
         match (&self.input, &remote.input_file) {
-            (Some(ours), Some(theirs)) if ours == theirs => self.counted(remote),
+            _ if planted::has(Bug::InputUnknown) => Fit::No,
+            (Some(ours), Some(theirs)) if ours == theirs || planted::has(Bug::AnyInput) => {
+                self.counted(remote)
+            }
+            (Some(_), None) if planted::has(Bug::BareIsForeign) => Fit::No,
             (Some(_), None) if all == 0 || all == u64::from(self.items) => {
                 Fit::Odd(format!("batch {} does not say which input file it was made of", remote.id))
             }
@@ -281,7 +309,7 @@ mod tests {
             (RemoteBatch { input_file: None, ..remote("b", "i", "s") }, true),
         ] {
             let listed = [remote("x", "foreign", "s"), batch];
-            assert_eq!(matches!(ours().find(&listed), Found::Here(..)), want, "{listed:?}");
+            assert_eq!(matches!(ours().find(&listed, None), Found::Here(..)), want, "{listed:?}");
         }
     }
 
@@ -292,7 +320,7 @@ mod tests {
             RemoteBatch { input_file: Some("file-2".into()), ..remote("b", "i", "s") },
             RemoteBatch { counts, ..remote("b", "i", "s") },
         ] {
-            assert!(matches!(ours().find(&[batch]), Found::Strange(_)));
+            assert!(matches!(ours().find(&[batch], None), Found::Strange(_)));
         }
     }
 
@@ -303,7 +331,7 @@ mod tests {
             remote("a", "i", "s"),
             remote("a", "i", "s"),
         ];
-        assert_eq!(ours().find(&listed), Found::Here(&listed[1], vec!["b"]));
+        assert_eq!(ours().find(&listed, None), Found::Here(&listed[1], vec!["b"]));
     }
 
     fn of(sub: &str) -> Owner {
@@ -333,7 +361,7 @@ mod tests {
             (vec![bare("c", 2, of("s"))], Mark, Ok(None)),
         ] {
             let ours = Ours { known_by: by, ..ours() };
-            let found = match ours.find(&listed) {
+            let found = match ours.find(&listed, None) {
                 Found::Here(remote, _) => Ok(Some(remote.id.clone())),
                 Found::NotThere => Ok(None),
                 Found::Strange(_) => Err(()),
@@ -362,7 +390,7 @@ mod tests {
             // Its file is still read: it is ours, and its input is not deleted.
             (vec![RemoteBatch { counts: loading, ..made_of("b", "file-1") }], Ok(Some("b"))),
         ] {
-            let found = match ours.find(&listed) {
+            let found = match ours.find(&listed, None) {
                 Found::Here(remote, _) => Ok(Some(remote.id.as_str())),
                 Found::NotThere => Ok(None),
                 Found::Strange(_) => Err(()),
@@ -370,10 +398,10 @@ mod tests {
             assert_eq!(found, want, "{listed:?}");
         }
         let twins = [made_of("b", "file-1"), made_of("a", "file-1")];
-        assert_eq!(ours.find(&twins), Found::Here(&twins[1], vec!["b"]));
+        assert_eq!(ours.find(&twins, None), Found::Here(&twins[1], vec!["b"]));
         // A file that was never uploaded is that of no batch.
         let unsent = Ours { input: None, ..ours.clone() };
-        assert_eq!(unsent.find(&[bare("b", 2, Owner::Unknown)]), Found::NotThere);
+        assert_eq!(unsent.find(&[bare("b", 2, Owner::Unknown)], None), Found::NotThere);
         assert!(ours.judge(&made_of("b", "file-1"), 5).is_ok());
         let judged = ours.judge(&made_of("b", "file-2"), 5);
         assert!(judged.is_err_and(|why| why.contains("another input file")));
@@ -382,11 +410,57 @@ mod tests {
         assert!(!ours.asks_after(&RemoteBatch { phase: Phase::Completed, ..bare("b", 2, Owner::Unknown) }));
     }
 
+    /// A seed that once failed: while a create was in doubt whose file could not be deleted, what somebody made of the file hours later
+    /// was adopted.
+    #[test]
+    fn what_was_made_of_our_file_hours_later_is_not_ours() {
+        let sent_ms = Some(5_000);
+        let ours = Ours { known_by: KnownBy::Input, ..ours() };
+        let made = |id: &str, created_s: u64, file: Option<&str>| RemoteBatch {
+            created_at: Some(created_s),
+            input_file: file.map(str::to_owned),
+            ..bare(id, 0, Owner::Unknown)
+        };
+        let (first, last) = (made("b", 5, Some("file-1")), 5 + LATE_MS / 1_000);
+        for (listed, want) in [
+            (vec![made("c", last, Some("file-1"))], Ok(Some("c"))),
+            (vec![made("c", last + 1, Some("file-1"))], Ok(None)),
+            (vec![made("c", last + 1, Some("file-1")), first], Ok(Some("b"))),
+            // Nor does it speak against the absence of ours where its file is not shown.
+            (vec![made("c", last + 1, None)], Ok(None)),
+            (vec![made("c", last, None)], Err(())),
+        ] {
+            let found = match ours.find(&listed, sent_ms) {
+                Found::Here(remote, twins) => Ok(Some(remote.id.as_str()).filter(|_| twins.is_empty())),
+                Found::NotThere => Ok(None),
+                Found::Strange(_) => Err(()),
+            };
+            assert_eq!(found, want, "{listed:?}");
+        }
+        let marked = RemoteBatch { created_at: Some(last + 1), ..remote("b", "i", "s") };
+        assert!(matches!(self::ours().find(&[marked], sent_ms), Found::Here(..)), "a mark is a mark");
+    }
+
+    #[test]
+    fn a_create_makes_no_batch_after_two_hours() {
+        let sent_ms = 1_795_096_800_000; // two in the afternoon
+        for (created_s, want) in [
+            (None, true),
+            (Some(1_795_096_801), true),
+            (Some(1_795_096_800 + 7_200), true),
+            (Some(1_795_096_800 + 7_201), false),
+            (Some(1_795_132_799), true), // some time of that day
+            (Some(1_795_132_799 + 86_400), false),
+        ] {
+            assert_eq!(is_in_time(created_s, Some(sent_ms)), want, "{created_s:?}");
+        }
+    }
+
     #[test]
     fn two_batches_that_results_prove_are_twins() {
         let ours = Ours { known_by: KnownBy::Looks, ..ours() };
         let listed = [bare("c", 2, of("s")), bare("b", 2, of("s"))];
-        assert_eq!(ours.find(&listed), Found::Here(&listed[1], vec!["c"]));
+        assert_eq!(ours.find(&listed, None), Found::Here(&listed[1], vec!["c"]));
     }
 
     #[test]

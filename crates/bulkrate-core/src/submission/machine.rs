@@ -295,7 +295,7 @@ impl Machine {
     }
 
     fn listed(&mut self, started_ms: u64, listed: Option<&[RemoteBatch]>, env: &Env, out: &mut Vec<Effect>) {
-        let complete = match listed.map(|listed| self.ours.find(listed)) {
+        let complete = match listed.map(|listed| self.ours.find(listed, self.sent_ms)) {
             Some(Found::Here(remote, twins)) => {
                 out.push(Effect::Tell(Notice::Adopted(remote.id.clone())));
                 out.extend(twins.into_iter().map(|twin| Effect::Tell(Notice::Twin(twin.to_owned()))));
@@ -330,6 +330,13 @@ impl Machine {
     /// The operator decides what evidence has not. A batch that is not ours is not taken, whoever says so (I14).
     fn told(&mut self, event: Event, env: &Env, out: &mut Vec<Effect>) {
         match event {
+            Event::Adopt(remote) if self.ours.is_too_late(&remote, self.sent_ms) => {
+                let id = &remote.id;
+                let why = format!(
+                    "batch {id} was made of the input file long after this one was sent: it is somebody else's"
+                );
+                self.told(Event::NotAdopted(why), env, out);
+            }
             Event::Adopt(remote) => match self.ours.judge(&remote, self.since_s()) {
                 Ok(()) => {
                     out.push(Effect::Tell(Notice::Adopted(remote.id.clone())));

@@ -15,7 +15,7 @@ mod tests;
 
 pub use classify::{Observed, Proof, classify};
 pub use doubt::{Doubt, DoubtStep, DoubtTimes};
-pub use find::{Found, Ours, Stray, sweep};
+pub use find::{Found, LATE_MS, Ours, Stray, is_in_time, sweep};
 pub use known::KnownBy;
 pub use machine::{ASKED_MAX_MS, DENIALS_MAX, Machine, created_since_s, step};
 pub use message::{Creation, Effect, Env, Event, Notice, Poll};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bulkrate_core::failure::Verdict;
 use bulkrate_core::ids::Sub;
 use bulkrate_core::lane::Lane;
-use bulkrate_core::submission::{KnownBy, Owner, RemoteBatch, Stray, created_since_s, sweep};
+use bulkrate_core::submission::{KnownBy, LATE_MS, Owner, RemoteBatch, Stray, created_since_s, sweep};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{Submission, SubmissionState, Tx, Urgency, View};
 use tokio::time::{Instant, sleep_until};
@@ -30,9 +30,6 @@ use crate::run::job::Job;
 const EVERY: Duration = Duration::from_secs(15 * 60);
 /// A list that fails is asked for so often.
 const LIST_TRIES: u32 = 3;
-/// A create may arrive an hour late (F17), and clocks stand an hour apart (F40): after that none of a job's can.
-pub(super) const LATE_MS: u64 = 2 * 3_600_000;
-
 /// What the accounts list, each beside a deployment that uses it.
 struct Listed {
     began_ms: u64,

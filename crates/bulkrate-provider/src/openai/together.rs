@@ -86,15 +86,19 @@ impl Job<'_> {
     /// Whether something of it may have been answered, and so paid.
     fn has_run(&self) -> bool {
         let percent = self.progress.as_deref().and_then(|text| text.parse::<f64>().ok());
-        self.output_file_id.is_some()
-            || self.error_file_id.is_some()
-            || percent.is_some_and(|done| done > 0.0)
+        self.has_files() || percent.is_some_and(|done| done > 0.0)
+    }
+
+    fn has_files(&self) -> bool {
+        self.output_file_id.is_some() || self.error_file_id.is_some()
     }
 
     fn into_remote(self) -> Result<RemoteBatch, String> {
         let phase = match remote::phase(self.status.as_deref().unwrap_or_default()) {
             // What has failed as a whole was not paid: but for what had begun.
             Phase::Failed if self.has_run() => Phase::Completed,
+            // What had begun and is not handed out was paid all the same: that it was cut says nothing of its lines.
+            Phase::Cancelled if self.has_run() && !self.has_files() => Phase::Completed,
             phase => phase,
         };
         let error = self.error.into_owned().map(|message| BatchError { code: None, message, line: None });
@@ -154,6 +158,22 @@ mod tests {
             (r#","error_file_id":"f""#, Phase::Completed),
         ] {
             let job = read_job(format!(r#"{{"id":"j","status":"FAILED"{rest}}}"#).as_bytes()).unwrap();
+            assert_eq!(job.phase, phase, "{rest}");
+        }
+    }
+
+    /// A seed that once failed: what a second batch of a create had answered when it was cancelled, and did not hand out, was taken for
+    /// unpaid.
+    #[test]
+    fn what_was_cancelled_after_it_had_begun_and_shows_nothing_may_have_been_paid() {
+        for (rest, phase) in [
+            ("", Phase::Cancelled),
+            (r#","progress":0"#, Phase::Cancelled),
+            (r#","progress":0.5"#, Phase::Completed),
+            (r#","progress":0.5,"output_file_id":"""#, Phase::Completed),
+            (r#","progress":0.5,"output_file_id":"f""#, Phase::Cancelled),
+        ] {
+            let job = read_job(format!(r#"{{"id":"j","status":"CANCELLED"{rest}}}"#).as_bytes()).unwrap();
             assert_eq!(job.phase, phase, "{rest}");
         }
     }

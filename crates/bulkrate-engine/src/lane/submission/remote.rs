@@ -209,7 +209,7 @@ impl Driving<'_> {
     }
 
     fn mine<'a>(&self, listed: Option<&'a [RemoteBatch]>) -> Option<&'a RemoteBatch> {
-        match self.machine.ours.find(listed?) {
+        match self.machine.ours.find(listed?, self.machine.sent_ms) {
             Found::Here(remote, _) => Some(remote),
             _ => None,
         }

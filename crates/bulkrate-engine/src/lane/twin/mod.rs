@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bulkrate_core::ids::Sub;
-use bulkrate_core::submission::{DENIALS_MAX, KnownBy, Phase, RemoteBatch};
+use bulkrate_core::submission::{self, DENIALS_MAX, KnownBy, Phase, RemoteBatch};
 use bulkrate_provider::BatchApi;
 use bulkrate_store::{LedgerEntry, LedgerKind, Submission};
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,6 @@ use super::fetch::{LATE_FILE_TRIES, awaits_files};
 use super::outage::{Redirects, halts, pause};
 use super::stood_in;
 use super::submission::save_with;
-use super::sweep::LATE_MS;
 use crate::EngineError;
 use crate::run::heaps::{count, heaps_of};
 use crate::run::job::Job;
@@ -32,8 +31,6 @@ use crate::run::recover;
 
 /// A provider that does not answer does not keep the run from ending: the next one asks again.
 const FAILURES_MAX: u32 = 20;
-
-const DAY_S: u64 = 86_400;
 
 /// What a row keeps of a twin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,10 +253,8 @@ pub(super) fn is_made_of(remote: &RemoteBatch, row: &Submission) -> bool {
 
 /// Whether the create of a submission can have made a batch: no create arrives later.
 pub(super) fn is_in_time(remote: &RemoteBatch, row: &Submission) -> bool {
-    let (Some(created_s), Some(sent_ms)) = (remote.created_at, row.sent_at_ms) else { return true };
-    // Of a day all that is told may be its end.
-    let created_s = if created_s % DAY_S == DAY_S - 1 { created_s + 1 - DAY_S } else { created_s };
-    created_s.saturating_mul(1_000) <= u64::try_from(sent_ms).unwrap_or(0).saturating_add(LATE_MS)
+    let sent_ms = row.sent_at_ms.and_then(|ms| u64::try_from(ms).ok());
+    submission::is_in_time(remote.created_at, sent_ms)
 }
 
 fn is_late(api: &dyn BatchApi, remote: &RemoteBatch) -> bool {
@@ -275,28 +270,9 @@ fn why(twin: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::lane::fixture::remote;
     use bulkrate_core::lane::Lane;
     use bulkrate_store::SubmissionState;
     use serde_json::Value;
-
-    /// The input file is in the account for all to see: not every batch of it is ours to cancel.
-    #[test]
-    fn what_was_made_of_our_file_long_after_our_create_is_no_twin() {
-        let mut row = Submission::new(Sub::new(1, 1), 1, Lane::Batch, SubmissionState::Accepted, 1);
-        row.sent_at_ms = Some(1_795_096_800_000); // two in the afternoon
-        for (created_at, want) in [
-            (None, true),
-            (Some(1_795_096_801), true),
-            (Some(1_795_096_800 + 7_200), true),
-            (Some(1_795_096_800 + 7_201), false),
-            (Some(1_795_132_799), true), // some time of that day
-            (Some(1_795_132_799 + 86_400), false),
-        ] {
-            let remote = RemoteBatch { created_at, ..remote(Phase::InProgress) };
-            assert_eq!(is_in_time(&remote, &row), want, "{created_at:?}");
-        }
-    }
 
     #[test]
     fn twins_are_kept_beside_the_doubt() {
