@@ -55,14 +55,18 @@ impl Hub {
         }
     }
 
-    /// The submission that a create's mark names, or else its first line.
+    /// The submission that a create's mark names, or else the first line of its file; where that is gone, the one whose row names the file.
     pub(crate) fn sub_of(&self, place: usize, order: &Order) -> Option<Sub> {
         let remote = &self.remotes[place];
         let first = || {
             let lines = remote.lines(remote.file_of(order)?);
             lines.first().and_then(|(id, _)| WireId::parse(id)).map(|id| id.sub)
         };
-        order.says.as_ref().map_or_else(first, |(sub, _)| Self::sub(sub))
+        let of_row = || {
+            let input = order.input.as_ref()?;
+            self.books.rows.iter().find(|(_, row)| row.input.as_ref() == Some(input)).map(|(sub, _)| *sub)
+        };
+        order.says.as_ref().map_or_else(|| first().or_else(of_row), |(sub, _)| Self::sub(sub))
     }
 
     /// The row of a create says what is sent, to the byte, and each lease is in one line of it. Without its file, which the time after a
@@ -76,7 +80,7 @@ impl Hub {
         if digest.is_some() && read.is_some() && digest != read {
             self.books.wrong("I4", format!("the mark says {digest:?}, and the file of {sub:?} is {read:?}"));
         }
-        self.books.create_sent(sub, to, (&digest.or(read).unwrap_or_default(), order.input.as_deref()));
+        self.books.create_sent(sub, to, (digest.or(read).as_deref(), order.input.as_deref()));
         if let Some(lines) = lines {
             self.lines_are_leases(sub, lines);
         }

@@ -13,7 +13,7 @@ use crate::check::Fate;
 use crate::hub::{Hub, Shared, lock};
 use crate::plan::Faults;
 use crate::remote::{Answer, Request};
-use crate::tongue::{Ask, Tongue, Wrong};
+use crate::tongue::{Ask, Known, Tongue, Wrong};
 
 /// A request on its way.
 #[derive(Debug)]
@@ -49,8 +49,11 @@ fn no_answer(why: &str) -> CallError {
 }
 
 fn reply(tongue: &dyn Tongue, answer: Answer) -> Reply {
-    let named = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-    let headers = tongue.header().map(named).into_iter().collect();
+    let every = tongue.header().map(|(name, value)| (name, value.to_owned()));
+    let named = |(name, value): (&'static str, String)| {
+        Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?))
+    };
+    let headers = every.into_iter().chain(answer.headers).filter_map(named).collect();
     Reply { status: answer.status, headers, body: Bytes::from(answer.body) }
 }
 
@@ -81,7 +84,7 @@ impl Hub {
         let no = self.calls.len() as u64 - 1;
         self.twins += 1;
         let remote = &self.remotes[place];
-        if !remote.manners.marks {
+        if remote.manners.known_by == Known::Looks {
             let order = remote.tongue.order(&request.body);
             self.doubled.extend(self.sub_of(place, &order));
         }
@@ -227,14 +230,14 @@ impl Line {
         let mut hub = lock(&self.hub);
         let answer = hub.answers.remove(&no);
         let tongue = hub.remotes[self.place].tongue;
-        let whole = |status, body: &'static [u8]| Ok(reply(tongue, Answer { status, body: body.to_vec() }));
+        let whole = |status, body: &'static [u8]| Ok(reply(tongue, Answer::bytes(status, body.to_vec())));
         match (back, answer) {
             (Back::Lost, _) | (_, None) => Err(no_answer("connection reset")),
             (Back::Gateway, _) => whole(502, b"<html>bad gateway</html>"),
             (Back::NoId, Some(answer)) => whole(answer.status, b"{\"object\":\"batch\"}"),
             (Back::Garbage, Some(answer)) => {
                 let half = answer.body.len() / 2;
-                Ok(reply(tongue, Answer { status: answer.status, body: answer.body[..half].to_vec() }))
+                Ok(reply(tongue, Answer::bytes(answer.status, answer.body[..half].to_vec())))
             }
             (Back::Fine, Some(answer)) => {
                 let fate = hub.remotes[self.place].says(no, &answer);
@@ -265,7 +268,7 @@ fn failing(hub: &mut Hub, tongue: &dyn Tongue) -> (Answer, Fate) {
         return (tongue.error(Wrong::Server), Fate::Refused);
     }
     let status = hub.dice.pick(&[500, 502, 503, 504]);
-    (Answer { status, body: b"<html>gateway</html>".to_vec() }, Fate::Lost)
+    (Answer::bytes(status, b"<html>gateway</html>".to_vec()), Fate::Lost)
 }
 
 #[async_trait]

@@ -15,6 +15,7 @@ bulkrate-world [--seeds N] [--from SEED] [--threads N]   live N seeds; the first
 bulkrate-world --seed S                                  live one seed and print all that happens
 bulkrate-world --deadlines [--seeds N] [--seed S]        jobs with a deadline, whose batches are late, stuck or expire
 bulkrate-world --planted [--seeds N] [--bug P4]          each planted bug must be caught within N seeds
+bulkrate-world ... --at together                         of these seeds those alone that are lived at this provider
 ";
 
 struct Options {
@@ -24,8 +25,20 @@ struct Options {
     planted: bool,
     deadlines: bool,
     bug: Option<String>,
+    at: Option<String>,
     threads: usize,
     twice: bool,
+}
+
+impl Options {
+    /// Whether a seed is one of those that are asked for, and can show the bug.
+    fn lives(&self, seed: u64, bug: Option<Bug>, scratch: &std::path::Path) -> bool {
+        if self.at.is_none() && !bug.is_some_and(Bug::is_of_inputs) {
+            return true;
+        }
+        let plan = Plan::of(seed, scratch);
+        self.at.as_deref().is_none_or(|at| at == plan.provider()) && bug.is_none_or(|bug| plan.can_show(bug))
+    }
 }
 
 fn options() -> Result<Options, String> {
@@ -37,6 +50,7 @@ fn options() -> Result<Options, String> {
         planted: false,
         deadlines: false,
         bug: None,
+        at: None,
         threads: cores,
         twice: false,
     };
@@ -55,6 +69,7 @@ fn options() -> Result<Options, String> {
             "--deadlines" => options.deadlines = true,
             "--twice" => options.twice = true,
             "--bug" => options.bug = args.next(),
+            "--at" => options.at = args.next(),
             other => return Err(format!("`{other}` is not an option\n\n{USAGE}")),
         }
     }
@@ -119,6 +134,7 @@ struct Run {
     bundles: u64,
     copies: u64,
     twins: u64,
+    reruns: u64,
     restored: u64,
     stood_in: u64,
     moved: u64,
@@ -132,7 +148,7 @@ impl Run {
         let by_provider: Vec<String> =
             self.by_provider.iter().map(|(name, seeds)| format!("{name} {seeds}")).collect();
         format!(
-            "world: {} seeds ({}), {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} copies of slow calls, {} creates delivered twice, {} backups restored, {} requests answered by stand-ins, {} times left and {} times taken back, in {:.1} s: {}",
+            "world: {} seeds ({}), {} simulated hours, {} processes, {} crashes, {} commits, {} requests, {} batches, {} bundles, {} copies of slow calls, {} creates delivered twice, {} batches that others made of our input, {} backups restored, {} requests answered by stand-ins, {} times left and {} times taken back, in {:.1} s: {}",
             self.seeds,
             by_provider.join(", "),
             self.simulated_ms / 3_600_000,
@@ -144,6 +160,7 @@ impl Run {
             self.bundles,
             self.copies,
             self.twins,
+            self.reruns,
             self.restored,
             self.stood_in,
             self.moved,
@@ -168,7 +185,11 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
                     if no >= options.seeds {
                         break;
                     }
-                    let lived = once(options.from + no, scratch, options.twice);
+                    let seed = options.from + no;
+                    if !options.lives(seed, bug, scratch) {
+                        continue;
+                    }
+                    let lived = once(seed, scratch, options.twice);
                     let Ok(mut run) = run.lock() else { break };
                     run.seeds += 1;
                     *run.by_provider.entry(lived.provider).or_default() += 1;
@@ -181,6 +202,7 @@ fn many(options: &Options, bug: Option<Bug>, scratch: &std::path::Path) -> Run {
                     run.bundles += lived.bundles;
                     run.copies += lived.copies;
                     run.twins += lived.twins;
+                    run.reruns += lived.reruns;
                     run.restored += lived.restored;
                     run.stood_in += lived.stood_in;
                     run.moved += lived.moved;

@@ -25,7 +25,7 @@ use crate::judge::judge;
 use crate::line::Line;
 use crate::operator::{speak, speak_of_ghosts};
 use crate::plan::Plan;
-use crate::tongue::Tongue;
+use crate::tongue::{Known, Tongue};
 use crate::view::Window;
 
 const LIVES_MAX: u32 = 80;
@@ -47,8 +47,9 @@ pub struct Lived {
     pub bundles: u64,
     /// Second copies of slow calls.
     pub copies: u64,
-    /// Creates that were delivered twice, and backups that were restored.
+    /// Creates that were delivered twice, batches that somebody made of our input, and backups that were restored.
     pub twins: u64,
+    pub reruns: u64,
     pub restored: u64,
     /// Requests that were answered by a model that is not the job's own, how often one was left for another, and took its items back.
     pub stood_in: u64,
@@ -93,6 +94,9 @@ async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
     let mut hub = Hub::new(plan.clone(), keep_trace);
     write_source(&plan, &mut hub);
     hub.note(format_args!("seed {seed}: {} items, {:?}, {:?}", plan.items, plan.spec.run.lane, plan.faults));
+    if plan.tongue.manners().known_by == Known::Input {
+        hub.note(format_args!("batches are known by their input: {:?}", plan.inputs));
+    }
     let shared: Shared = Arc::new(Mutex::new(hub));
     let mut life = Life {
         shared: Arc::clone(&shared),
@@ -123,6 +127,7 @@ async fn world(plan: Plan, dir: &Path, keep_trace: bool) -> Lived {
         bundles: hub.bundles,
         copies: hub.books.copies.sent,
         twins: hub.twins,
+        reruns: hub.remotes.iter().map(|remote| remote.rerun_times).sum(),
         restored: u64::from(hub.restored),
         late: hub.late,
         called: hub.remotes.iter().map(|remote| remote.called).sum(),
@@ -559,7 +564,7 @@ mod tests {
             assert!(lived.requests > 0, "{seed} at {provider}");
         }
         let all: Vec<&str> = lived_at.into_keys().collect();
-        assert_eq!(all, ["anthropic", "bedrock", "gemini", "mistral", "openai", "vertex"]);
+        assert_eq!(all, ["anthropic", "bedrock", "gemini", "mistral", "openai", "together", "vertex"]);
     }
 
     /// A seed that once failed: what a twin of a job at Vertex AI had written was not told from the job's own results beside it.

@@ -128,6 +128,12 @@ impl Books {
         }
     }
 
+    /// Whether a row names this input file.
+    #[must_use]
+    pub fn knows(&self, input: &str) -> bool {
+        self.rows.values().any(|row| row.input.as_deref() == Some(input))
+    }
+
     #[must_use]
     pub fn sum(&self, kind: LedgerKind) -> i128 {
         self.sums.get(kind.name()).copied().unwrap_or(0)

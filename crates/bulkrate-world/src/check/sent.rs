@@ -8,18 +8,21 @@ use super::{Books, LeaseEnd, Leased, Row, Whom};
 
 impl Row {
     fn is_to(&self, (provider, model): Whom) -> bool {
-        self.to.0 == provider && self.to.1.rsplit('/').next() == Some(model)
+        // Models may have slashes in their names, and what stands before one as well.
+        let before = self.to.1.strip_suffix(model);
+        self.to.0 == provider && before.is_some_and(|before| before.is_empty() || before.ends_with('/'))
     }
 }
 
 impl Books {
-    /// I4, for a batch: the intent is durable, and says what is sent, and to whom. `input`: the file that the create names, if it names one.
-    pub fn create_sent(&mut self, sub: Option<Sub>, to: Whom, (digest, input): (&str, Option<&str>)) {
+    /// I4, for a batch: the intent is durable, and says what is sent, and to whom. Of the digest nothing is known where the file is gone
+    /// and nothing is written on the create. `input`: the file that it names, if it names one.
+    pub fn create_sent(&mut self, sub: Option<Sub>, to: Whom, (digest, input): (Option<&str>, Option<&str>)) {
         let row = sub.and_then(|sub| self.rows.get(&sub)).cloned();
         let fits = row.as_ref().is_some_and(|row| {
             row.state == SubmissionState::Sending
                 && row.is_to(to)
-                && row.digest.as_deref() == Some(digest)
+                && digest.is_none_or(|digest| row.digest.as_deref() == Some(digest))
                 && input.is_none_or(|input| row.input.as_deref() == Some(input))
         });
         if !fits {

@@ -2,6 +2,7 @@
 //! which are on can go far.
 
 mod faults;
+mod inputs;
 mod stand_ins;
 
 use std::path::Path;
@@ -16,14 +17,17 @@ use bulkrate_engine::spec::{
 
 pub use faults::Faults;
 use faults::faults;
+pub use inputs::Inputs;
 pub use stand_ins::StandIns;
 
 use crate::dice::Dice;
-use crate::tongue::{LARGE, OPENAI, OTHERS, Tongue};
+use crate::tongue::{BY_INPUT, Known, LARGE, OPENAI, OTHERS, Tongue};
 
 const HOUR_MS: u64 = 3_600_000;
 /// Seeds in a thousand that have stand-ins.
 const STAND_INS: u64 = 150;
+/// Those that are lived where batches are known by their input, of a thousand that were lived at OpenAI in the batch lane.
+const BY_INPUTS: u64 = 120;
 
 /// One seed, unfolded.
 #[derive(Debug, Clone)]
@@ -36,6 +40,7 @@ pub struct Plan {
     pub repeats: u64,
     pub spec: JobSpec,
     pub faults: Faults,
+    pub inputs: Inputs,
     pub crashes_max: u64,
     /// F85: the state folder is copied after so many commits, and the copy restored later, once.
     pub backup_at: Option<u64>,
@@ -79,7 +84,9 @@ impl Plan {
         } else if dice.permille(8) {
             Self::one_by_one(seed, dir).in_large_batches(&mut dice).elsewhere(LARGE, &mut dice)
         } else {
-            plan
+            let mut inputs = Dice::new(seed, 12);
+            let chosen = plan.spec.run.lane == Some(Lane::Batch) && inputs.permille(BY_INPUTS);
+            if chosen { plan.elsewhere(BY_INPUT, &mut inputs).by_inputs(&mut inputs) } else { plan }
         }
     }
 
@@ -109,7 +116,7 @@ impl Plan {
             // A file that stays matters to a create that arrives after it was to be gone.
             self.faults.late = self.faults.late.max(400);
         }
-        if !manners.marks {
+        if manners.known_by == Known::Looks {
             self.unmarked(dice);
         }
         self
@@ -228,6 +235,7 @@ impl Plan {
             alone: false,
             stand_ins: None,
             faults,
+            inputs: Inputs::default(),
         };
         let mut weeks = Dice::new(seed, 4);
         if weeks.permille(180) { plan.for_weeks(&mut weeks) } else { plan }
@@ -292,10 +300,17 @@ impl Plan {
 }
 
 impl Plan {
-    /// Whether something may be paid twice through a window that leaves a mark: twins (W1), ghosts (W5).
+    /// Who is spoken to.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        self.tongue.manners().provider
+    }
+
+    /// Whether something may be paid twice through a window that leaves a mark: twins (W1), and what somebody makes of our input as soon, ghosts
+    /// (W5).
     #[must_use]
     pub fn has_windows(&self) -> bool {
-        self.faults.twice > 0 || self.backup_at.is_some()
+        self.faults.twice > 0 || self.backup_at.is_some() || self.inputs.opens_window()
     }
 
     /// Once nothing goes wrong any more the job must end within so long (I2): every item in two batches of a day, as few at a

@@ -5,7 +5,7 @@ use bulkrate_engine::spec::FallbackWhen;
 
 use super::{Faults, HOUR_MS, Plan};
 use crate::dice::Dice;
-use crate::tongue::{Ask, Manners, OPENAI, OTHERS, Tongue};
+use crate::tongue::{Ask, Known, Manners, OPENAI, OTHERS, Tongue};
 
 /// A second model of the first provider, ten times as dear as the first.
 const OTHER_MODEL: &str = "gpt-6.1-terra";
@@ -119,7 +119,7 @@ impl Plan {
         self.spec.run.fallback_when = dice.pick(&[FallbackWhen::Outage, FallbackWhen::Capacity]);
         if let Some(other) = found.tongue {
             self.faults.results_late_ms = 0;
-            if !other.manners().marks {
+            if other.manners().known_by == Known::Looks {
                 self.unmarked(dice);
             }
         }

@@ -63,6 +63,8 @@ pub(crate) struct Batch {
     pub(crate) over: Option<Over>,
     pub(crate) foreign: bool,
     pub(crate) visible_ms: u64,
+    /// Until then lists do not show of which file it was made.
+    pub(crate) bare_until_ms: u64,
     /// Its results are named so long after its end.
     pub(crate) late_ms: u64,
     /// It was deleted.

@@ -6,7 +6,7 @@ use bulkrate_core::price::Catalogue;
 use super::{Answer, Remote};
 use crate::bundle;
 use crate::check::Fate;
-use crate::tongue::Said;
+use crate::tongue::{Known, Said};
 
 /// One charge.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Charge {
     pub nanos: i64,
     /// The batch that the line was in.
     pub batch: Option<String>,
+    /// The file that the batch was made of, where it is known by that.
+    pub input: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +81,10 @@ impl Remote {
         }
         let picos = u128::from(input) * u128::from(price.0) + u128::from(output) * u128::from(price.1);
         let nanos = i64::try_from(picos / 1_000 + u128::from(picos % 1_000 != 0)).unwrap_or(i64::MAX);
-        self.bill.push(Charge { of, model, prompt: prompt.to_owned(), nanos, batch });
+        let of_batch = batch.as_ref().filter(|_| self.manners.known_by == Known::Input);
+        let of_batch = of_batch.and_then(|id| self.batches.iter().find(|batch| batch.id == *id));
+        let of_input = of_batch.map(|batch| batch.input.clone());
+        self.bill.push(Charge { of, model, prompt: prompt.to_owned(), nanos, batch, input: of_input });
         Said { model, text, input, output, usage: !self.dice.permille(self.faults.no_usage) }
     }
 

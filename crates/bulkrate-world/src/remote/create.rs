@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Remote;
 use super::batch::{Batch, End};
-use crate::tongue::{Order, Wrong};
+use crate::tongue::{Known, Order, Wrong};
 
 /// Tokens of creates are remembered for so long.
 const TOKEN_MS: u64 = 900_000;
@@ -24,6 +24,7 @@ impl Remote {
         if self.dice.permille(self.faults.foreign) {
             self.foreign(&order.mark, lines.len(), now_ms);
         }
+        self.may_be_rerun(order.input.as_deref(), now_ms);
         let again = (order.mark.clone(), lines.len());
         let batch =
             Batch { model, ..self.batch(order.mark, order.input.unwrap_or_default(), lines, now_ms, false) };
@@ -46,9 +47,14 @@ impl Remote {
         }
     }
 
-    /// A create is lost on its way. Where nothing can be written on a batch, somebody else may make one as large in that moment.
+    /// A create is lost on its way. Where nothing can be written on a batch, somebody else may make one of the same file, or as large in
+    /// that moment.
     pub(crate) fn instead(&mut self, body: &[u8], now_ms: u64) {
-        if self.manners.marks || !self.dice.permille(self.faults.foreign) {
+        if self.manners.known_by == Known::Input {
+            let order = self.tongue.order(body);
+            return self.may_be_rerun(order.input.as_deref(), now_ms);
+        }
+        if self.manners.known_by != Known::Looks || !self.dice.permille(self.faults.foreign) {
             return;
         }
         let order = self.tongue.order(body);
@@ -62,13 +68,13 @@ impl Remote {
         let copy = !self.dice.permille(300);
         let mark = self.tongue.foreign_mark(ours, copy);
         let input = self.id(self.manners.ids[1]);
-        let items = if self.manners.marks { 0 } else { items };
+        let items = if self.manners.known_by == Known::Looks { items } else { 0 };
         let lines = (0..items).map(|row| (format!("row-{row}"), String::new())).collect();
         let batch = self.batch(mark, input, lines, now_ms, true);
         self.batches.push(batch);
     }
 
-    fn batch(
+    pub(super) fn batch(
         &mut self,
         mark: Value,
         input: String,
@@ -87,10 +93,13 @@ impl Remote {
         } else if takes_ms > window_ms || self.dice.permille(self.faults.expires) {
             (end, takes_ms) = (End::Expired, window_ms);
         }
+        let in_the_middle = self.inputs.fails_late > 0 && self.dice.permille(self.inputs.fails_late);
         let reach = match end {
-            End::Completed => lines.len(),
+            End::Completed if !in_the_middle => lines.len(),
             End::Failed => 0,
-            End::Expired => usize::try_from(self.dice.below(lines.len() as u64 + 1)).unwrap_or(0),
+            End::Completed | End::Expired => {
+                usize::try_from(self.dice.below(lines.len() as u64 + 1)).unwrap_or(0)
+            }
         };
         let lag_ms = self.dice.below(self.faults.list_lag_ms + 1);
         // Of one that expired nobody waits for more than its end names: what it does not show stays in doubt.
@@ -98,6 +107,10 @@ impl Remote {
             most if most > 0 && end == End::Completed => self.dice.below(most),
             _ => 0,
         };
+        if in_the_middle {
+            end = End::Failed;
+        }
+        let bare_ms = if self.inputs.bare_ms > 0 { self.dice.below(self.inputs.bare_ms) } else { 0 };
         Batch {
             id: self.id(self.manners.ids[0]),
             mark,
@@ -112,6 +125,7 @@ impl Remote {
             over: None,
             foreign,
             visible_ms: now_ms + lag_ms,
+            bare_until_ms: now_ms + bare_ms,
             late_ms,
             gone: false,
         }

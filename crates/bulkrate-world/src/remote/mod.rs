@@ -4,6 +4,8 @@
 mod batch;
 mod bill;
 mod create;
+mod told;
+mod rerun;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +18,10 @@ use bill::Model;
 pub use bill::{Charge, Of, reply_to};
 
 use crate::dice::Dice;
-use crate::plan::{Faults, Plan};
-use crate::tongue::{Ask, Manners, Order, Start, Tongue, Wrong};
+use crate::plan::{Faults, Inputs, Plan};
+use crate::tongue::{Ask, Known, Manners, Order, Start, Tongue, Wrong};
+use rerun::Rerun;
+use told::Told;
 
 /// A request as it arrives.
 #[derive(Debug, Clone)]
@@ -31,12 +35,17 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
 }
 
 impl Answer {
     pub(crate) fn of(status: u16, body: &Value) -> Self {
-        Self { status, body: body.to_string().into_bytes() }
+        Self::bytes(status, body.to_string().into_bytes())
+    }
+
+    pub(crate) fn bytes(status: u16, body: Vec<u8>) -> Self {
+        Self { status, headers: Vec::new(), body }
     }
 }
 
@@ -46,16 +55,21 @@ pub struct Remote {
     pub(crate) tongue: &'static dyn Tongue,
     pub(crate) manners: Manners,
     files: BTreeMap<String, Vec<u8>>,
+    told: Told,
     batches: Vec<Batch>,
+    reruns: Vec<Rerun>,
     pub bill: Vec<Charge>,
     dice: Dice,
     faults: Faults,
+    inputs: Inputs,
     /// The first one is asked where a request names none.
     models: Vec<Model>,
     next_id: u64,
     page: usize,
     batch_ms: (u64, u64),
     pub creates: u64,
+    /// Batches that somebody has made by hand of a file of ours.
+    pub rerun_times: u64,
     /// Calls that were answered.
     pub called: u64,
     /// Batch and line of what was answered with a refusal: surely not charged, and told so.
@@ -76,16 +90,24 @@ impl Remote {
             tongue,
             manners,
             files: BTreeMap::new(),
+            told: Told::default(),
             batches: Vec::new(),
+            reruns: Vec::new(),
             bill: Vec::new(),
             dice: Dice::new(plan.seed, 2 + 100 * place),
             faults: plan.faults.clone(),
+            inputs: if manners.known_by == Known::Input { plan.inputs } else { Inputs::default() },
             models: models.map(|model| Model::of(manners.provider, model)).collect(),
             // No two of them give the same ids.
             next_id: place * 50_000,
-            page: usize::try_from(plan.page).unwrap_or(1).max(1),
+            page: if manners.lists_all {
+                usize::MAX / 2
+            } else {
+                usize::try_from(plan.page).unwrap_or(1).max(1)
+            },
             batch_ms: plan.batch_ms,
             creates: 0,
+            rerun_times: 0,
             called: 0,
             refused: BTreeSet::new(),
         }
@@ -94,6 +116,7 @@ impl Remote {
     /// Nothing goes wrong from now on.
     pub fn calm(&mut self) {
         self.faults = Faults::default();
+        self.inputs = Inputs::default();
     }
 
     /// The file that a create names or carries; `None`: it is there no more.
@@ -171,6 +194,7 @@ impl Remote {
 
     /// Batches whose time has come end.
     pub fn advance(&mut self, now_ms: u64) {
+        self.rerun(now_ms);
         for at in 0..self.batches.len() {
             let batch = &self.batches[at];
             let cancelled_ms = batch.cancel_ms.map(|at_ms| (at_ms + CANCEL_MS).min(batch.end_ms));
@@ -196,13 +220,17 @@ impl Remote {
                 self.files.insert(id.clone(), request.body.clone());
                 Ok(self.tongue.uploaded(&id))
             }
+            Ask::Announce => return self.announce(&request.body),
+            Ask::Bring(id) => return self.bring(&id, &request.body),
+            Ask::LookInto(id) => self.look_into(&id, now_ms),
+            Ask::ShowFile(id) => self.show_file(&id, now_ms),
             Ask::Put(id) => {
                 self.files.insert(id, request.body.clone());
                 Ok(Value::Null)
             }
             Ask::Look(id) => {
                 let status = if self.files.contains_key(&id) { 200 } else { 404 };
-                return Answer { status, body: Vec::new() };
+                return Answer::bytes(status, Vec::new());
             }
             Ask::Below(prefix) => {
                 let names: Vec<&str> =
@@ -211,20 +239,20 @@ impl Remote {
             }
             Ask::Discard(id) => {
                 self.files.remove(&id);
-                return Answer { status: 204, body: Vec::new() };
+                return Answer::bytes(204, Vec::new());
             }
             Ask::DeleteFile(id) => {
                 let kept = self.tongue.keeps_file().filter(|_| self.dice.permille(self.faults.input_kept));
                 if let Some(answer) = kept {
                     return answer;
                 }
-                let found = self.files.remove(&id);
-                found.map(|_| self.tongue.deleted(&id)).ok_or(Wrong::NoFile)
+                let (found, told) = (self.files.remove(&id).is_some(), self.told.forget(&id));
+                if found || told { Ok(self.tongue.deleted(&id)) } else { Err(Wrong::NoFile) }
             }
             Ask::DeleteBatch(id) => self.forget(&id),
             Ask::Content(_) if self.dice.permille(self.faults.file_missing) => wrong(Wrong::NoFile),
             Ask::Content(id) => match self.files.get(&id) {
-                Some(body) => return Answer { status: 200, body: body.clone() },
+                Some(body) => return Answer::bytes(200, body.clone()),
                 None => wrong(Wrong::NoFile),
             },
             Ask::Create => self.create(&request.body, now_ms),
@@ -246,6 +274,14 @@ impl Remote {
             }
             _ => self.tongue.batch(batch, now_ms),
         }
+    }
+
+    /// The same in a list, which may not show for a while what a batch was made of.
+    fn list_one(&self, batch: &Batch, now_ms: u64) -> Value {
+        if now_ms < batch.bare_until_ms {
+            return self.show(&Batch { input: String::new(), ..batch.clone() }, now_ms);
+        }
+        self.show(batch, now_ms)
     }
 
     fn call(&mut self, body: &[u8], call_no: u64) -> Result<Value, Wrong> {
@@ -277,11 +313,14 @@ impl Remote {
 
     fn cancel(&mut self, id: &str, now_ms: u64) -> Result<Value, Wrong> {
         let place = self.place(id)?;
-        let batch = &mut self.batches[place];
-        if batch.over.is_some() {
+        if self.batches[place].over.is_some() {
             return Err(Wrong::Over);
         }
-        batch.cancel_ms.get_or_insert(now_ms);
+        // F36: it is taken, and the batch runs on.
+        if self.inputs.cancel_unheard > 0 && self.dice.permille(self.inputs.cancel_unheard) {
+            return Ok(self.tongue.cancelled(&self.batches[place], now_ms));
+        }
+        self.batches[place].cancel_ms.get_or_insert(now_ms);
         Ok(self.tongue.cancelled(&self.batches[place], now_ms))
     }
 
@@ -317,7 +356,7 @@ impl Remote {
         }
         let end = (from + self.page).min(shown.len());
         let next = (end < shown.len()).then_some(end);
-        let page = shown[from..end].iter().map(|batch| self.show(batch, now_ms)).collect();
+        let page = shown[from..end].iter().map(|batch| self.list_one(batch, now_ms)).collect();
         self.tongue.page(page, next)
     }
 }

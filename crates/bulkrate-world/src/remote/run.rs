@@ -44,7 +44,8 @@ impl Remote {
                 self.tell(id, rest, &mut sheet);
             }
         }
-        let shows = self.manners.shows_cut || !stage.is_cut();
+        let cut_shown = self.inputs.cut_shown > 0 && self.dice.permille(self.inputs.cut_shown);
+        let shows = self.manners.shows_cut || cut_shown || !stage.is_cut();
         if shows {
             self.refused.extend(sheet.unpaid.iter().map(|id| format!("{} {id}", batch.id)));
         }

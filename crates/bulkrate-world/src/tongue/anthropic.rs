@@ -7,7 +7,7 @@ use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, in_query, instant, parts};
+use super::{Ask, Known, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, in_query, instant, parts};
 use crate::remote::{Answer, Batch, Stage};
 
 #[derive(Debug)]
@@ -21,11 +21,12 @@ impl Tongue for Anthropic {
             base_url: "https://world.invalid",
             key_env: "ANTHROPIC_API_KEY",
             ids: ["msgbatch", "file"],
-            marks: false,
+            known_by: Known::Looks,
             refuses_whole: false,
             one_file: true,
             shows_cut: true,
             newest_first: true,
+            lists_all: false,
             items_min: 1,
             tokens: false,
             window_h: 24,

@@ -7,7 +7,8 @@ use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
 use super::{
-    Ask, LineEnd, Manners, Order, Said, Tongue, Wrong, foreign_name, instant, named, paged, parts, past,
+    Ask, Known, LineEnd, Manners, Order, Said, Tongue, Wrong, foreign_name, instant, named, paged, parts,
+    past,
 };
 use crate::remote::{Answer, Batch, Stage};
 
@@ -22,11 +23,12 @@ impl Tongue for Bedrock {
             base_url: "https://world.invalid",
             key_env: "AWS_BEARER_TOKEN_BEDROCK",
             ids: ["arn:aws:bedrock:us-east-1:123456789012:model-invocation-job/job", "file"],
-            marks: true,
+            known_by: Known::Mark,
             refuses_whole: true,
             one_file: true,
             shows_cut: true,
             newest_first: true,
+            lists_all: false,
             items_min: 100,
             tokens: true,
             window_h: 24,
@@ -180,7 +182,7 @@ impl Tongue for Bedrock {
         let (status, name, message) = match wrong {
             Wrong::NoFile => {
                 let body = "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>";
-                return Answer { status: 404, body: body.as_bytes().to_vec() };
+                return Answer::bytes(404, body.as_bytes().to_vec());
             }
             Wrong::Limited | Wrong::LimitedCreate => (429, "ThrottlingException", "Too many requests"),
             Wrong::Server => (500, "InternalServerException", "The server had an error"),

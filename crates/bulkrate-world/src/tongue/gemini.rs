@@ -8,7 +8,8 @@ use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
 use super::{
-    Ask, LineEnd, Manners, Order, Said, Tongue, Wrong, foreign_name, instant, named, paged, parts, past,
+    Ask, Known, LineEnd, Manners, Order, Said, Tongue, Wrong, foreign_name, instant, named, paged, parts,
+    past,
 };
 use crate::remote::{Answer, Batch, Stage};
 
@@ -23,11 +24,12 @@ impl Tongue for Gemini {
             base_url: "https://world.invalid",
             key_env: "GEMINI_API_KEY",
             ids: ["batches/batch", "files/file"],
-            marks: true,
+            known_by: Known::Mark,
             refuses_whole: true,
             one_file: true,
             shows_cut: false,
             newest_first: false,
+            lists_all: false,
             items_min: 1,
             tokens: false,
             window_h: 48,

@@ -15,6 +15,7 @@ mod anthropic;
 mod gemini;
 mod vertex;
 mod bedrock;
+mod together;
 
 /// All that the world speaks.
 pub(crate) const OPENAI: &dyn Tongue = &openai::OpenAi;
@@ -22,6 +23,19 @@ pub(crate) const OTHERS: &[&dyn Tongue] =
     &[&anthropic::Anthropic, &gemini::Gemini, &vertex::Vertex, &mistral::Mistral];
 /// Batches of a hundred items and more, in jobs as large.
 pub(crate) const LARGE: &dyn Tongue = &bedrock::Bedrock;
+/// Batches that are known by their input file.
+pub(crate) const BY_INPUT: &dyn Tongue = &together::Together;
+
+/// By what a batch is known again whose create brought no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// By what is written on it.
+    Mark,
+    /// By the input file that it shows: nothing can be written on it.
+    Input,
+    /// It shows neither: by its looks, and by its results.
+    Looks,
+}
 
 /// What a provider is and can, as data.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +47,7 @@ pub(crate) struct Manners {
     pub key_env: &'static str,
     /// How ids of batches and of files begin.
     pub ids: [&'static str; 2],
-    /// Something of ours can be written on a batch.
-    pub marks: bool,
+    pub known_by: Known,
     /// A batch may be refused as a whole after its create.
     pub refuses_whole: bool,
     /// Failures stand among the answers.
@@ -43,6 +56,8 @@ pub(crate) struct Manners {
     pub shows_cut: bool,
     /// The list of batches is in order.
     pub newest_first: bool,
+    /// It has no pages.
+    pub lists_all: bool,
     /// The least that a batch holds.
     pub items_min: usize,
     /// Creates have tokens: one that is known makes nothing for a while, and no two batches have one name.
@@ -55,6 +70,14 @@ pub(crate) struct Manners {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
     Upload,
+    /// A file is told of, whose bytes come later.
+    Announce,
+    /// They come.
+    Bring(String),
+    /// They are there, and are to be looked into.
+    LookInto(String),
+    /// What is to be said of such a file.
+    ShowFile(String),
     /// The same under a name.
     Put(String),
     /// Whether a file is there.
@@ -126,6 +149,15 @@ pub(crate) enum Wrong {
     NotYours,
 }
 
+/// How far a file is that was told of before its bytes came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileStage {
+    Told,
+    Brought,
+    LookedInto,
+    Ready,
+}
+
 /// What the model said.
 #[derive(Debug, Clone)]
 pub(crate) struct Said {
@@ -174,6 +206,19 @@ pub(crate) trait Tongue: Debug + Sync {
     }
 
     fn uploaded(&self, id: &str) -> Value;
+    /// The sum of the bytes that are announced, and what is answered: where they go, or under which id they are known.
+    fn announced(&self, body: &[u8]) -> Option<String> {
+        let _ = body;
+        None
+    }
+    fn goes_to(&self, id: &str, known: bool) -> Answer {
+        let _ = (id, known);
+        self.error(Wrong::NoFile)
+    }
+    fn file(&self, id: &str, stage: FileStage) -> Value {
+        let _ = stage;
+        self.uploaded(id)
+    }
     /// A list of files.
     fn files(&self, names: &[&str]) -> Value {
         json!(names)

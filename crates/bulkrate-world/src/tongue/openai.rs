@@ -6,7 +6,7 @@ use bulkrate_provider::openai::{self, Dialect};
 use bulkrate_provider::{Exchange, Provider, Settings};
 use serde_json::{Value, json};
 
-use super::{Ask, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, in_query, parts};
+use super::{Ask, Known, LineEnd, Manners, Order, Said, Start, Tongue, Wrong, in_query, parts};
 use crate::remote::{Answer, Batch};
 
 #[derive(Debug)]
@@ -20,11 +20,12 @@ impl Tongue for OpenAi {
             base_url: "https://world.invalid/v1",
             key_env: "OPENAI_API_KEY",
             ids: ["batch", "file"],
-            marks: true,
+            known_by: Known::Mark,
             refuses_whole: true,
             one_file: false,
             shows_cut: true,
             newest_first: true,
+            lists_all: false,
             items_min: 1,
             tokens: false,
             window_h: 24,
