@@ -53,12 +53,10 @@ pub enum Bug {
     InputUnknown = 22,
     /// P23: a batch of our input is taken for one of our create however late it was made.
     InputAnyTime = 23,
-    /// P24: a batch that does not show its input file is taken for somebody else's.
-    BareIsForeign = 24,
 }
 
 impl Bug {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 23] = [
         Self::SendBeforeIntent,
         Self::SendingIsQueued,
         Self::DoubtReleased,
@@ -82,13 +80,12 @@ impl Bug {
         Self::AnyInput,
         Self::InputUnknown,
         Self::InputAnyTime,
-        Self::BareIsForeign,
     ];
 
     /// Whether only batches that are known by their input file can show it.
     #[must_use]
     pub fn is_of_inputs(self) -> bool {
-        matches!(self, Self::AnyInput | Self::InputUnknown | Self::InputAnyTime | Self::BareIsForeign)
+        matches!(self, Self::AnyInput | Self::InputUnknown | Self::InputAnyTime)
     }
 
     /// `P1` and so on.

@@ -174,7 +174,6 @@ impl Ours {
             (Some(ours), Some(theirs)) if ours == theirs || planted::has(Bug::AnyInput) => {
                 self.counted(remote)
             }
-            (Some(_), None) if planted::has(Bug::BareIsForeign) => Fit::No,
             (Some(_), None) if all == 0 || all == u64::from(self.items) => {
                 Fit::Odd(format!("batch {} does not say which input file it was made of", remote.id))
             }

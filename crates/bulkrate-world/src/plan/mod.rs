@@ -27,7 +27,7 @@ const HOUR_MS: u64 = 3_600_000;
 /// Seeds in a thousand that have stand-ins.
 const STAND_INS: u64 = 150;
 /// Those that are lived where batches are known by their input, of a thousand that were lived at OpenAI in the batch lane.
-const BY_INPUTS: u64 = 120;
+const BY_INPUTS: u64 = 90;
 
 /// One seed, unfolded.
 #[derive(Debug, Clone)]
