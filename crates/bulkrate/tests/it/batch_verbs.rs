@@ -157,7 +157,7 @@ fn verbs(at: &At) {
     assert_eq!(handed["batches"].as_array().unwrap().len(), 1, "{name}: {handed}");
     let input = place.job_dir().join("batches");
     let sent = std::fs::read_to_string(super::support::only_in(&input).join("input.jsonl")).unwrap();
-    assert!(sent.lines().count() == LEADERS as usize && !sent.contains(&long), "{name}");
+    assert!(sent.lines().count() as u64 == LEADERS && !sent.contains(&long), "{name}");
 
     // Together's counts say nothing.
     let counts = service != "together";
