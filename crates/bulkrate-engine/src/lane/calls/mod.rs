@@ -189,9 +189,9 @@ impl Calls {
         let job = &self.job;
         let mut wake_us = job.clock.us() + u64::try_from(job.pulse.idle.as_micros()).unwrap_or(u64::MAX);
         let state = job.state.borrow();
-        // Where no gate would let it through none is looked for.
-        let retry =
-            state.call_retries.peek().filter(|_| self.waits.looks_on(job.places_in_use(&state, By::Calls)));
+        // Where doubt or each gate keeps it back none is looked for.
+        let looks = !job.holds_for_doubt() && self.waits.looks_on(job.places_in_use(&state, By::Calls));
+        let retry = state.call_retries.peek().filter(|_| looks);
         let retry = retry.map(|std::cmp::Reverse(retry)| retry.due_us);
         let group = (!self.group.is_empty()).then_some(self.group_since_us + self.gather_us());
         let landing = self.landed_since_us.map(|since| since + LAND_US);
