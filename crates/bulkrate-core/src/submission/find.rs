@@ -409,8 +409,7 @@ mod tests {
         assert!(!ours.asks_after(&RemoteBatch { phase: Phase::Completed, ..bare("b", 2, Owner::Unknown) }));
     }
 
-    /// A seed that once failed: while a create was in doubt whose file could not be deleted, what somebody made of the file hours later
-    /// was adopted.
+    /// While a create is in doubt whose file cannot be deleted, what somebody makes of the file hours later is not adopted.
     #[test]
     fn what_was_made_of_our_file_hours_later_is_not_ours() {
         let sent_ms = Some(5_000);

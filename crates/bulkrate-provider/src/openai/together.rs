@@ -162,8 +162,7 @@ mod tests {
         }
     }
 
-    /// A seed that once failed: what a second batch of a create had answered when it was cancelled, and did not hand out, was taken for
-    /// unpaid.
+    /// What a second batch of a create had answered when it was cancelled, and does not hand out, is not taken for unpaid.
     #[test]
     fn what_was_cancelled_after_it_had_begun_and_shows_nothing_may_have_been_paid() {
         for (rest, phase) in [

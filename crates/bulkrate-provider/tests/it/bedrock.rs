@@ -420,6 +420,7 @@ async fn a_job_is_of_the_type_of_its_records() {
             model: claude,
             max_tokens: None,
             mark: None,
+            second: None,
             alternatives: None,
         };
         let (mut body, mut record) = (Vec::new(), Vec::new());
