@@ -221,8 +221,8 @@ fn the_five_verbs_say_the_same_at_every_provider_with_batches() {
         ),
     ];
     let all: Vec<At> = bad_accounts::ALL.into_iter().chain(more).collect();
-    // Whoever has batches is here, but for what runs on this machine.
-    for service in services_with_batches() {
+    // Whoever has batches is here, but for what runs on this machine and for who cancels none, whose verbs `openrouter_batch` asks.
+    for service in services_with_batches().into_iter().filter(|service| service != "openrouter") {
         assert!(all.iter().any(|at| at.model.starts_with(&format!("{service}/"))), "{service}");
     }
     bad_accounts::each(&all, verbs);
