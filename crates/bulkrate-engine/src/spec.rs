@@ -16,6 +16,7 @@ use bulkrate_core::money::UsdNanos;
 use bulkrate_core::prompt_cache::Wish;
 use bulkrate_core::request::{CacheMode, Kind, Role};
 use bulkrate_core::submission::{PollPace, Unresolved};
+use bulkrate_provider::ModelInvocationType;
 use serde::{Deserialize, Serialize};
 
 pub use fallback::FallbackWhen;
@@ -95,15 +96,6 @@ pub struct AccountSpec {
     /// Further accounts, by the name before the slash in `name/model`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub named: BTreeMap<String, AccountSpec>,
-}
-
-/// AWS: in whose words chats are asked, by Amazon's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ModelInvocationType {
-    /// The same words for all models.
-    Converse,
-    /// Those of the model's maker.
-    InvokeModel,
 }
 
 /// What is behind the name of a deployment.

@@ -28,14 +28,7 @@ pub fn unified(bytes: &[u8]) {
     write_canonical(&again, &mut twice);
     assert_eq!(key_of(&canonical), key_of(&twice), "{}", String::from_utf8_lossy(&canonical));
     let mut body = Vec::new();
-    let options = WireOptions {
-        lane: Lane::Batch,
-        model: "m",
-        max_tokens: Some(9),
-        mark: None,
-        second: None,
-        alternatives: None,
-    };
+    let options = WireOptions { max_tokens: Some(9), ..WireOptions::new(Lane::Batch, "m") };
     if wire().encode(&request, options, &mut body).is_ok() {
         let known = serde_json::from_slice::<serde::de::IgnoredAny>(&body);
         assert!(known.is_ok(), "sent: {}", String::from_utf8_lossy(&body));

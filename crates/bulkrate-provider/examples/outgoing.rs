@@ -79,14 +79,7 @@ fn main() -> Result<(), Failed> {
 /// The field in each lane, marked for the prompt cache and with log-probabilities where that is possible.
 fn print_field(provider: &dyn Provider, service: &str, field: &Field, model: &str) -> Result<(), Failed> {
     let wire = provider.wire();
-    let plain = WireOptions {
-        lane: Lane::Sync,
-        model,
-        max_tokens: None,
-        mark: None,
-        second: None,
-        alternatives: None,
-    };
+    let plain = WireOptions::new(Lane::Sync, model);
     let mut ways = Vec::new();
     if provider.calls().is_some() {
         ways.push(plain);

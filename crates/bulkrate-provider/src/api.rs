@@ -100,6 +100,14 @@ pub struct WireOptions<'a> {
     pub alternatives: Option<u8>,
 }
 
+impl<'a> WireOptions<'a> {
+    /// As the request says it, with nothing marked and nothing more asked for.
+    #[must_use]
+    pub fn new(lane: Lane, model: &'a str) -> Self {
+        Self { lane, model, max_tokens: None, mark: None, second: None, alternatives: None }
+    }
+}
+
 /// A request as the provider's documentation would call it unsupported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` cannot be sent to `{model}`: {why}")]

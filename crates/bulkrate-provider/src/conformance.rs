@@ -95,11 +95,7 @@ impl Suite<'_> {
             ..Request::default()
         };
         let mut body = Vec::new();
-        let written = self.provider.wire().encode(
-            &request,
-            WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None },
-            &mut body,
-        );
+        let written = self.provider.wire().encode(&request, WireOptions::new(lane, model), &mut body);
         written.or_else(|error| broken("a plain request can be written", error))?;
         Ok(body)
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
@@ -59,7 +61,7 @@ pub enum ChatEndpoint {
 }
 
 /// In whose words Bedrock is asked for chats, by calls and in jobs; the names are Amazon's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum ModelInvocationType {
     /// The same words for all models.
     #[default]

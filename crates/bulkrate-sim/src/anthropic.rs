@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 /// The version that knows no sampling parameters.
-const WITHOUT_SAMPLING: &str = "2026-10-21";
+pub(crate) const WITHOUT_SAMPLING: &str = "2026-10-21";
 const VERSIONS: &[&str] = &["2023-06-01", WITHOUT_SAMPLING];
 const BETA: &str = "anthropic-beta";
 /// Betas that calls and batches of messages may name, as Anthropic's client lists them.

@@ -11,7 +11,7 @@ use super::{Factor, HIT_RATES};
 use crate::price::estimate::prompt_tokens;
 
 /// So many ends are looked at: what is shared stands first.
-pub const ENDS_MAX: usize = 4;
+const ENDS_MAX: usize = 4;
 /// Bytes of a digest that count. Two beginnings whose digests are equal by chance wait for each other; no request is changed.
 const WIDTH: usize = 6;
 

@@ -15,7 +15,7 @@ mod factor;
 mod fields;
 mod prefix;
 
-pub use begins::{CellDigest, Counter, ENDS_MAX, End, Ends, Least, Sharing};
+pub use begins::{CellDigest, Counter, End, Ends, Least, Sharing};
 pub use factor::{Factor, HIT_RATES, Reason, Shared, Verdict, judge};
 pub use fields::{FieldOrder, FieldTable};
 pub use prefix::{PREFIX_MIN, Prefix};

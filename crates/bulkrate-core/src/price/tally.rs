@@ -27,7 +27,7 @@ pub struct Tally {
 }
 
 /// What a job asks for, and what its plan says of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Asked {
     /// What the source holds of items that are asked for, and bytes of their requests: zero where nobody has counted them.
     pub items: u64,
@@ -40,7 +40,7 @@ pub struct Asked {
     pub begun: u64,
     pub prices: BTreeMap<Lane, Priced>,
     /// The lane that the job was planned for.
-    pub home: Option<Lane>,
+    pub home: Lane,
 }
 
 /// What a plan says of a lane.
@@ -112,7 +112,7 @@ impl Tally {
         };
         let worst = |lane| asked.prices.get(&lane).map_or(UsdNanos::ZERO, |priced| priced.worst);
         // What a deadline takes out of its lane may be charged in either.
-        let worst = asked.home.map_or(UsdNanos::ZERO, worst).max(worst(lane));
+        let worst = worst(asked.home).max(worst(lane));
         let worst = worst.share_up(items.min(asked.begun), asked.begun);
         Some(Left { items, bytes, worst, dearer: self.dearer(asked, lane) * self.of_models(asked, items)? })
     }
@@ -170,8 +170,9 @@ mod tests {
             bytes: (0..1_000).map(bytes).sum(),
             begun: 1_000 - ended,
             prices: [(Lane::Batch, plan(50, 5_000)), (Lane::Sync, plan(100, 10_000))].into(),
-            home: Some(Lane::Batch),
-            ..Asked::default()
+            home: Lane::Batch,
+            models: BTreeMap::new(),
+            cached: BTreeMap::new(),
         };
         let mut tally = Tally::default();
         (0..measured).for_each(|at| end(&mut tally, &asked, "m", bytes(at), 10));
@@ -219,7 +220,7 @@ mod tests {
             assert!((left.dearer - want).abs() < 1e-9 && left.worst.0 == worst, "{lane}: {left:?}");
         }
         // A run died after its switch to calls, and the next one calls from the start.
-        asked.home = Some(Lane::Sync);
+        asked.home = Lane::Sync;
         let dearer = |tally: &Tally, lane| tally.left(&asked, 800, lane).unwrap().dearer;
         assert!((dearer(&tally, Lane::Sync) - 2.0).abs() < 1e-9);
         let call = Attempt { model: "m", bytes: 500, cost: UsdNanos(20), ends: false, lane: Lane::Sync };

@@ -70,7 +70,7 @@ fn price_missing(facts: &Facts<'_>) -> Option<String> {
     let found = facts.deployments.iter().find(is_unsaid)?;
     let name = found.account.api.name();
     Some(format!(
-        "results of batches of `{name}` do not say what they cost; give the price with `--price-in` and `--price-out`"
+        "results of batches of `{name}` do not say what they cost: give a row of your own with `batch_input` and `batch_output` (`--prices`), or `--price-in` and `--price-out`, which hold in all lanes"
     ))
 }
 

@@ -46,7 +46,6 @@ fn keep(tally: &Tally, path: &Path) {
 pub(crate) struct Forecasting {
     tally: Tally,
     asked: Asked,
-    home: Lane,
     /// What the plan said, P95.
     planned: UsdNanos,
     /// Some model has no price.
@@ -85,9 +84,8 @@ impl Forecasting {
                 models,
                 begun: plan.requests,
                 prices: plan.lanes.iter().map(priced).collect(),
-                home: Some(home),
+                home,
             },
-            home,
             planned: p95.saturating_add(plan.spent),
             off: !plan.priced,
             step: (plan.requests / 100).max(STEP_MIN),
@@ -192,7 +190,7 @@ impl Job {
 impl State {
     /// The lane that the rest goes to.
     fn goes_to(&self) -> Lane {
-        if self.near.switched { Lane::Sync } else { self.forecasting.home }
+        if self.near.switched { Lane::Sync } else { self.forecasting.asked.home }
     }
 
     /// Pauses the job if its forecasts pass its cap and something is left to send. Answers why.

@@ -68,7 +68,7 @@ impl Column {
             }
         }
         let (lane, alternatives) = (Lane::Sync, field.alternatives);
-        let options = WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives };
+        let options = WireOptions { alternatives, ..WireOptions::new(lane, model) };
         let mut body = Vec::new();
         wire.encode(&request, options, &mut body)?;
         Ok(body)

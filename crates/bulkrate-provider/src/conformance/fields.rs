@@ -62,14 +62,7 @@ pub fn fields() -> Vec<Field> {
 /// Writes a request for a model, in the sync lane; the body, or why it cannot be said.
 pub fn write(provider: &dyn Provider, request: &Request<'_>, model: &str) -> Result<Vec<u8>, Unsupported> {
     let mut body = Vec::new();
-    let options = WireOptions {
-        lane: Lane::Sync,
-        model,
-        max_tokens: None,
-        mark: None,
-        second: None,
-        alternatives: None,
-    };
+    let options = WireOptions::new(Lane::Sync, model);
     provider.wire().encode(request, options, &mut body)?;
     Ok(body)
 }

@@ -415,14 +415,7 @@ async fn a_job_is_of_the_type_of_its_records() {
         let provider = with(setting, &base);
         let line = r#"{"messages":[{"role":"user","content":"Hi"}],"generation_config":{"max_tokens":9}}"#;
         let request: Request<'_> = serde_json::from_str(line).unwrap();
-        let options = WireOptions {
-            lane: Lane::Batch,
-            model: claude,
-            max_tokens: None,
-            mark: None,
-            second: None,
-            alternatives: None,
-        };
+        let options = WireOptions::new(Lane::Batch, claude);
         let (mut body, mut record) = (Vec::new(), Vec::new());
         provider.wire().encode(&request, options, &mut body).unwrap();
         let id = WireId::one(Sub::new(1, 1), 0);

@@ -21,14 +21,7 @@ fn sent(dialect: Dialect, (service, model): (&str, &str), body: &Value) -> Resul
     let mut request = Request { provider_kwargs: kwargs.as_deref(), ..request };
     request.settle_blobs().unwrap();
     let mut out = Vec::new();
-    let options = WireOptions {
-        lane: Lane::Sync,
-        model,
-        max_tokens: None,
-        mark: None,
-        second: None,
-        alternatives: None,
-    };
+    let options = WireOptions::new(Lane::Sync, model);
     provider.wire().encode(&request, options, &mut out).map_err(|error| error.to_string())?;
     Ok(serde_json::from_slice(&out).unwrap())
 }

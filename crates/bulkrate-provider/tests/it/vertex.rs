@@ -74,14 +74,7 @@ async fn ask(provider: &dyn Provider, model: &str, lane: Lane) -> Reply {
     let generation_config = Config { max_tokens: Some(64), ..Config::default() };
     let request = Request { messages: vec![message], generation_config, ..Request::default() };
     let mut body = Vec::new();
-    provider
-        .wire()
-        .encode(
-            &request,
-            WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None },
-            &mut body,
-        )
-        .unwrap();
+    provider.wire().encode(&request, WireOptions::new(lane, model), &mut body).unwrap();
     let path = provider.wire().path_in(lane, Kind::Chat, model);
     provider.calls().unwrap().call(&path, Bytes::from(body), Duration::from_secs(20)).await.unwrap()
 }

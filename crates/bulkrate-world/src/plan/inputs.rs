@@ -24,8 +24,8 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Whether something may be paid twice that the list shows.
-    pub(super) fn opens_window(self) -> bool {
+    /// Whether somebody makes batches of our files, so that something may be paid twice that the list shows.
+    pub(crate) fn reruns(self) -> bool {
         self.rerun + self.rerun_late > 0
     }
 }

@@ -310,7 +310,7 @@ impl Plan {
     /// (W5).
     #[must_use]
     pub fn has_windows(&self) -> bool {
-        self.faults.twice > 0 || self.backup_at.is_some() || self.inputs.opens_window()
+        self.faults.twice > 0 || self.backup_at.is_some() || self.inputs.reruns()
     }
 
     /// Once nothing goes wrong any more the job must end within so long (I2): every item in two batches of a day, as few at a

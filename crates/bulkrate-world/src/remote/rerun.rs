@@ -24,7 +24,7 @@ pub(super) struct Rerun {
 impl Remote {
     /// Somebody has seen the file of a create. Later batches of it change nothing: all times are those of the first.
     pub(super) fn may_be_rerun(&mut self, input: Option<&str>, now_ms: u64) {
-        let Some(input) = input.filter(|_| self.inputs.rerun + self.inputs.rerun_late > 0) else { return };
+        let Some(input) = input.filter(|_| self.inputs.reruns()) else { return };
         let known = self.batches.iter().any(|batch| batch.input == input)
             || self.reruns.iter().any(|rerun| rerun.input == input);
         if known {

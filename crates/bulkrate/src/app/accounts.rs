@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use bulkrate_core::price::{Catalogue, ModelRow};
 use bulkrate_engine::settings::{Account, BATCH_ITEMS_KEPT, Settings, local_runs};
-use bulkrate_engine::spec::{DeploymentSpec, ModelInvocationType as Asked};
-use bulkrate_provider::{
-    ChatEndpoint, Deployed, ModelInvocationType, Preset, Program, ProxyFrom, RetryPolicy, Secret,
-};
+use bulkrate_engine::spec::DeploymentSpec;
+use bulkrate_provider::{ChatEndpoint, Deployed, Preset, Program, ProxyFrom, RetryPolicy, Secret};
 use bulkrate_tokens::Tables;
 use sha2::{Digest as _, Sha256};
 
@@ -290,10 +288,7 @@ fn settings(from: &Provider, key: &str, connections_max: u32) -> bulkrate_provid
         profile: from.profile.clone(),
         role_arn: from.role_arn.clone(),
         storage: from.storage.clone(),
-        model_invocation_type: match from.model_invocation_type {
-            Some(Asked::InvokeModel) => ModelInvocationType::InvokeModel,
-            Some(Asked::Converse) | None => ModelInvocationType::Converse,
-        },
+        model_invocation_type: from.model_invocation_type.unwrap_or_default(),
         ..usual
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bulkrate_engine::spec::{DeploymentSpec, ModelInvocationType};
+use bulkrate_engine::spec::DeploymentSpec;
+use bulkrate_provider::ModelInvocationType;
 use serde::Deserialize;
 
 use super::ConfigError;

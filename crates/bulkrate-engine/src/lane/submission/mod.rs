@@ -111,6 +111,11 @@ async fn run(job: &Rc<Job>, planned: &mut Planned) -> Result<(), EngineError> {
     }
 }
 
+/// Whether a batch runs to its end, whatever becomes of the job.
+fn must_run(job: &Job, state: State, row: &Submission) -> bool {
+    state == State::Accepted && job.cannot_cancel(&row.account)
+}
+
 impl Driving<'_> {
     /// What a step takes into account besides the batch.
     fn env(&self, row: &Submission) -> Env {
@@ -132,14 +137,9 @@ impl Driving<'_> {
             held: job.holds_for_doubt() || job.state.borrow().awaits_create(row, self.api.facts().known_by),
             look_ms: u64::try_from(job.pulse.idle.as_millis()).unwrap_or(u64::MAX),
             detaching: job.stop.is_detaching(),
-            cancel: job.is_unwanted() && !self.must_run(row),
+            cancel: job.is_unwanted() && !must_run(job, self.machine.state, row),
             elsewhere: is_left(job, row),
         }
-    }
-
-    /// Whether it runs to its end, whatever becomes of the job.
-    fn must_run(&self, row: &Submission) -> bool {
-        self.machine.state == State::Accepted && self.job.cannot_cancel(&row.account)
     }
 
     /// Takes in what the next commit of the row notes.

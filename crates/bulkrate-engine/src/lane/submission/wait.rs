@@ -6,7 +6,7 @@ use bulkrate_core::submission::State;
 use bulkrate_store::Submission;
 use tokio::time::sleep_until;
 
-use super::is_left;
+use super::{is_left, must_run};
 use crate::run::job::Job;
 
 /// Sleeps, but not through a wish to stop or to cancel what was not cancelled yet.
@@ -26,12 +26,11 @@ async fn sleep_or_wish(job: &Rc<Job>, at_ms: u64, state: State, row: &Submission
         if job.clock.unix_ms() >= until_ms {
             return;
         }
-        let must_run = || state == State::Accepted && job.cannot_cancel(&row.account);
         if job.is_unwanted()
             && state != State::Cancelling
             && state != State::InDoubt
             && state != State::Fencing
-            && !must_run()
+            && !must_run(job, state, row)
         {
             return;
         }

@@ -244,14 +244,7 @@ impl Takes {
                 ),
             });
         }
-        let options = WireOptions {
-            lane,
-            model: &found.model,
-            max_tokens,
-            mark: self.mark,
-            second: None,
-            alternatives: None,
-        };
+        let options = WireOptions { max_tokens, mark: self.mark, ..WireOptions::new(lane, &found.model) };
         self.body.clear();
         let refused = wire.encode(request, options, &mut self.body).err()?;
         Some(ItemError::Unsupported {

@@ -36,7 +36,7 @@ fn encoded(model: &str, line: &str, max_tokens: Option<u32>) -> Result<Value, St
 }
 
 fn marked(model: &str, line: &str, max_tokens: Option<u32>, mark: Option<Ttl>) -> Result<Value, String> {
-    let options = WireOptions { lane: Lane::Sync, model, max_tokens, mark, second: None, alternatives: None };
+    let options = WireOptions { max_tokens, mark, ..WireOptions::new(Lane::Sync, model) };
     testing::encoded(&wire(), options, line)
 }
 
@@ -54,8 +54,7 @@ fn asking(config: &str, more: &str) -> String {
 fn what_some_requests_share_of_the_last_turn_is_marked_within_it() {
     let content = |line: &str, mark: Option<Ttl>, second: Option<u32>| {
         let request: Request<'_> = serde_json::from_str(line).unwrap();
-        let options =
-            WireOptions { lane: Lane::Sync, model: NEW, max_tokens: None, mark, second, alternatives: None };
+        let options = WireOptions { mark, second, ..WireOptions::new(Lane::Sync, NEW) };
         let mut body = Vec::new();
         wire().encode(&request, options, &mut body).unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap();
@@ -506,14 +505,7 @@ fn the_newer_version_of_the_api_has_no_sampling_parameters() {
         let line = if more.contains("provider_kwargs") { line } else { format!("{line}}}") };
         let request: Request<'_> =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        let options = WireOptions {
-            lane: Lane::Sync,
-            model: OLD,
-            max_tokens: None,
-            mark: None,
-            second: None,
-            alternatives: None,
-        };
+        let options = WireOptions::new(Lane::Sync, OLD);
         wire_of(samples).encode(&request, options, &mut Vec::new()).map_err(|error| error.field)
     };
     for (more, field) in [

@@ -27,7 +27,7 @@ fn wire() -> BedrockWire {
 }
 
 fn encoded_in(lane: Lane, model: &str, line: &str) -> Result<Value, String> {
-    let options = WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None };
+    let options = WireOptions::new(lane, model);
     testing::encoded(&wire(), options, line)
 }
 
@@ -120,14 +120,7 @@ fn the_end_of_what_stands_before_the_last_turn_is_marked() {
     let marked = |line: &Value, mark: Option<Ttl>| {
         let text = line.to_string();
         let request: Request<'_> = serde_json::from_str(&text).unwrap();
-        let options = WireOptions {
-            lane: Lane::Sync,
-            model: CLAUDE,
-            max_tokens: None,
-            mark,
-            second: None,
-            alternatives: None,
-        };
+        let options = WireOptions { mark, ..WireOptions::new(Lane::Sync, CLAUDE) };
         let mut body = Vec::new();
         wire().encode(&request, options, &mut body).map_err(|error| error.to_string())?;
         Ok::<Value, String>(serde_json::from_slice(&body).unwrap())
@@ -160,14 +153,7 @@ fn what_some_requests_share_of_the_last_turn_is_marked_within_it() {
     let marked = |line: &Value, second: Option<u32>| {
         let text = line.to_string();
         let request: Request<'_> = serde_json::from_str(&text).unwrap();
-        let options = WireOptions {
-            lane: Lane::Sync,
-            model: NOVA,
-            max_tokens: None,
-            mark: None,
-            second,
-            alternatives: None,
-        };
+        let options = WireOptions { second, ..WireOptions::new(Lane::Sync, NOVA) };
         let mut body = Vec::new();
         wire().encode(&request, options, &mut body).unwrap();
         serde_json::from_slice::<Value>(&body).unwrap()

@@ -25,7 +25,7 @@ fn wire() -> GeminiWire {
 }
 
 fn encoded_in(lane: Lane, model: &str, line: &str) -> Result<Value, String> {
-    let options = WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None };
+    let options = WireOptions::new(lane, model);
     testing::encoded(&wire(), options, line)
 }
 

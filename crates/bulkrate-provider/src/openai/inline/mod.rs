@@ -113,6 +113,14 @@ impl InlineBatches {
         self.free.error(what, Some(reply.status), FailureClass::Transient, &why)
     }
 
+    /// Where results are asked for, those that are withheld are an error.
+    fn unlocked(&self, what: &str, seen: Option<Skimmed>) -> Result<Option<Skimmed>, ApiError> {
+        match seen {
+            Some(seen) if seen.reply.status == 402 => Err(self.locked(what, &seen.reply)),
+            seen => Ok(seen),
+        }
+    }
+
     fn created(&self, reply: &Reply) -> Created {
         let refused = refusal(&self.free, reply, |said| said.is_nested);
         batches::created(self.free.account(), reply, read_batch(&reply.body, false), refused)
@@ -209,10 +217,8 @@ impl BatchApi for InlineBatches {
 
     async fn download(&self, file: &str, to: &Path, bytes_max: u64) -> Result<Option<u64>, ApiError> {
         let Some(id) = pages::batch_of(file) else { return Ok(None) };
-        let Some(seen) = self.look(READ, id, Keep::All(to), bytes_max).await? else { return Ok(None) };
-        if seen.reply.status == 402 {
-            return Err(self.locked(READ, &seen.reply));
-        }
+        let seen = self.look(READ, id, Keep::All(to), bytes_max).await?;
+        let Some(seen) = self.unlocked(READ, seen)? else { return Ok(None) };
         let batch = read_batch(&seen.reply.body, false)
             .map_err(|why| batches::unreadable(&self.free, READ, &seen.reply, &why))?;
         Ok(batch.output_file.map(|_| seen.bytes))
@@ -234,10 +240,7 @@ impl BatchApi for InlineBatches {
     async fn first_item(&self, batch: &RemoteBatch) -> Result<Option<String>, ApiError> {
         const WHAT: &str = "look at the results of a batch";
         let seen = self.look(WHAT, &batch.id, Keep::First, LOOK_BYTES_MAX).await?;
-        let Some(seen) = seen else { return Ok(None) };
-        if seen.reply.status == 402 {
-            return Err(self.locked(WHAT, &seen.reply));
-        }
+        let Some(seen) = self.unlocked(WHAT, seen)? else { return Ok(None) };
         let line = seen.first.unwrap_or_default();
         Ok(self.wire.read_line(Kind::Chat, &line).ok().map(|line| line.custom_id.into_owned()))
     }

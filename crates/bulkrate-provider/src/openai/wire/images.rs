@@ -69,14 +69,7 @@ mod tests {
         let provider = crate::open("openai", &crate::Settings::default()).unwrap();
         let request: Request<'_> = serde_json::from_str(request).unwrap();
         let model = "gpt-image-2.5-flare";
-        let options = WireOptions {
-            lane: Lane::Sync,
-            model,
-            max_tokens: None,
-            mark: None,
-            second: None,
-            alternatives: None,
-        };
+        let options = WireOptions::new(Lane::Sync, model);
         let mut body = Vec::new();
         match provider.wire().encode(&request, options, &mut body) {
             Ok(()) => String::from_utf8(body).unwrap(),

@@ -43,11 +43,8 @@ fn encode_on(
     let request: Request<'_> = serde_json::from_str(line).unwrap();
     let model = request.model.to_string();
     let mut out = b"before".to_vec();
-    let result = wire.encode(
-        &request,
-        WireOptions { lane, model: &model, max_tokens, mark: None, second: None, alternatives: None },
-        &mut out,
-    );
+    let result =
+        wire.encode(&request, WireOptions { max_tokens, ..WireOptions::new(lane, &model) }, &mut out);
     let text = String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned();
     match result {
         Ok(()) => Ok(text),
@@ -315,14 +312,7 @@ fn log_probabilities_are_asked_for_where_they_are_told() {
             r#"{{"model":"{model}","messages":[{{"role":"user","content":"x"}}],"generation_config":{{"max_tokens":64{reasoning}}}}}"#
         );
         let request: Request<'_> = serde_json::from_str(&line).unwrap();
-        let options = WireOptions {
-            lane: Lane::Batch,
-            model,
-            max_tokens: None,
-            mark: None,
-            second: None,
-            alternatives,
-        };
+        let options = WireOptions { alternatives, ..WireOptions::new(Lane::Batch, model) };
         let mut out = Vec::new();
         let told = wire.tells_no_logprobs(model, request.generation_config.reasoning);
         let written = wire.encode(&request, options, &mut out);

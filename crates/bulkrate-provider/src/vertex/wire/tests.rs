@@ -58,7 +58,7 @@ fn request(kwargs: Option<&'static str>) -> Request<'static> {
 
 fn body(lane: Lane, model: &str, kwargs: Option<&'static str>) -> Result<Vec<u8>, Unsupported> {
     let mut out = Vec::new();
-    let options = WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None };
+    let options = WireOptions::new(lane, model);
     wire().encode(&request(kwargs), options, &mut out).map(|()| out)
 }
 
@@ -301,14 +301,7 @@ fn a_line_of_an_open_model_is_openais_and_its_result_has_nothing_around_the_answ
     // Whatever the model reads in calls, Google takes texts alone.
     let image = r#"{"messages":[{"role":"user","content":[{"type":"image","source_type":"base64","media_type":"image/png","data":"AAAA"}]}]}"#;
     for (lane, taken) in [(Lane::Sync, true), (Lane::Batch, false)] {
-        let options = WireOptions {
-            lane,
-            model: LLAMA,
-            max_tokens: None,
-            mark: None,
-            second: None,
-            alternatives: None,
-        };
+        let options = WireOptions::new(lane, LLAMA);
         let encoded = wire().encode(&serde_json::from_str(image).unwrap(), options, &mut Vec::new());
         assert_eq!(
             encoded.map_err(|refused| refused.to_string().contains("texts alone")),

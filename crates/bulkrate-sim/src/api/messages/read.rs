@@ -1,6 +1,7 @@
 //! Reads a body, field by field; what the API does not know it refuses by name.
 
 use super::{Call, Thinking, invalid, rules};
+use crate::anthropic::{WITHOUT_SAMPLING, check_fields};
 use crate::api::prompt_cache::Prefix;
 use crate::api::text::{FormatAsked, TextCall};
 use crate::errors::ApiError;
@@ -11,8 +12,6 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 const BEDROCK_VERSION: &str = "bedrock-2023-05-31";
-/// The version without sampling parameters.
-const PLAIN_VERSION: &str = "2026-10-21";
 
 /// Every documented field.
 #[derive(Deserialize)]
@@ -162,8 +161,8 @@ pub(in crate::api) fn read(body: &[u8]) -> Result<Call<'_>, ApiError> {
 }
 
 /// A body for Bedrock: the path names the model, and the body the version. A header says the tier.
-pub(in crate::api) fn read_hosted(body: &[u8]) -> Result<Call<'_>, ApiError> {
-    let mut body: Body<'_> = serde_json::from_slice(body).map_err(|error| refusal(&error))?;
+pub(in crate::api) fn read_hosted(text: &[u8]) -> Result<Call<'_>, ApiError> {
+    let mut body: Body<'_> = serde_json::from_slice(text).map_err(|error| refusal(&error))?;
     let others = [
         ("model", body.model.is_some()),
         ("stream", body.stream.is_some()),
@@ -179,7 +178,7 @@ pub(in crate::api) fn read_hosted(body: &[u8]) -> Result<Call<'_>, ApiError> {
     match body.anthropic_version.as_deref() {
         Some(BEDROCK_VERSION) => {}
         // What Anthropic's own client for Bedrock sends.
-        Some(PLAIN_VERSION) => plain(&body)?,
+        Some(WITHOUT_SAMPLING) => check_fields(false, text)?,
         Some(other) => return Err(invalid(format!("anthropic_version: \"{other}\" is not a valid version"))),
         None => return Err(invalid("anthropic_version: Field required")),
     }
@@ -191,15 +190,6 @@ pub(in crate::api) fn read_hosted(body: &[u8]) -> Result<Call<'_>, ApiError> {
         }
     }
     Ok(Call { hosted: true, ..call(body)? })
-}
-
-fn plain(body: &Body<'_>) -> Result<(), ApiError> {
-    let sampling = [
-        ("temperature", body.temperature.is_some()),
-        ("top_p", body.top_p.is_some()),
-        ("top_k", body.top_k.is_some()),
-    ];
-    sampling.into_iter().find(|(_, given)| *given).map_or(Ok(()), |(name, _)| Err(extra(name)))
 }
 
 fn extra(name: &str) -> ApiError {

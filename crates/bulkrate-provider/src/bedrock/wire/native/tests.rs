@@ -39,7 +39,7 @@ fn encoded(
     let text = line.to_string();
     let request: Request<'_> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{line}: {error}"));
     let mut body = Vec::new();
-    let options = WireOptions { lane, model, max_tokens: None, mark, second: None, alternatives: None };
+    let options = WireOptions { mark, ..WireOptions::new(lane, model) };
     match wire.encode(&request, options, &mut body) {
         Ok(()) => {
             assert!(body.starts_with(b"{\"anthropic_version\":"), "records are told by it");

@@ -8,7 +8,7 @@ fn vector(lane: Lane, model: &str, line: &Value) -> Result<Value, String> {
     let mut request = json!({"kind": "embedding", "input": "a \"b\""});
     request.as_object_mut().unwrap().extend(line.as_object().unwrap().clone());
     let (text, mut out) = (request.to_string(), Vec::new());
-    let options = WireOptions { lane, model, max_tokens: None, mark: None, second: None, alternatives: None };
+    let options = WireOptions::new(lane, model);
     let request = serde_json::from_str(&text).unwrap();
     wire().encode(&request, options, &mut out).map_err(|error| error.to_string())?;
     Ok(serde_json::from_slice(&out).unwrap())
